@@ -1,0 +1,1 @@
+"""MLPF: machine-learned particle flow, the model the papers tuned."""

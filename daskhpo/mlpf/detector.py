@@ -1,0 +1,206 @@
+"""A parametric detector: from generated particles to tracks, towers, targets and candidates.
+
+It follows the chain of the Delphes card behind the public particle-flow set, all events of a
+batch at once: flight through the field (`propagation`), tracks (`tracking`), ECAL and HCAL
+(`calorimeter`), then the rules by which that set was built from Delphes' output.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from daskhpo.mlpf.calorimeter import ECAL, HCAL, Calorimeter, Deposits, Readout, TrackHits
+from daskhpo.mlpf.events import (
+    ELEMENT_COLUMNS,
+    TARGET_COLUMNS,
+    Element,
+    Events,
+    ParticleClass,
+    Target,
+    Tower,
+    Track,
+)
+from daskhpo.mlpf.particles import Particles
+from daskhpo.mlpf.propagation import Surface, propagate
+from daskhpo.mlpf.tracking import ETA_MAX, Tracks, reconstruct
+
+__all__ = ["simulate"]
+
+Float = npt.NDArray[np.float64]
+Int = npt.NDArray[np.int64]
+
+NEUTRAL_HADRON_MIN = 9.0  # GeV: softer neutral hadrons are no targets
+
+
+def simulate(particles: Particles, rng: np.random.Generator) -> Events:
+    """Simulate the detector's answer to a batch of events.
+
+    Use it on the output of `daskhpo.mlpf.generator.generate_particles`, or on particles of any
+    other generator.
+
+    Parameters
+    ----------
+    particles : Particles
+        The stable particles of the events.
+    rng : numpy.random.Generator
+        The source of chance.
+
+    Returns
+    -------
+    Events
+        In the format of the public Delphes set; some events may be without elements.
+
+    Examples
+    --------
+    One photon of 20 GeV across the beam gives one ECAL tower:
+
+    >>> photon = Particles(
+    ...     pdg=np.array([22]), charge=np.zeros(1), momentum=np.array([[20.0, 0.0, 0.0]]),
+    ...     energy=np.array([20.0]), vertex=np.zeros((1, 3)), event=np.array([0]), n_events=1,
+    ... )
+    >>> simulate(photon, np.random.default_rng(1)).ygen[:, Target.ENERGY]
+    array([20.], dtype=float32)
+    """
+    kept, surface = propagate(particles)
+    tracks = reconstruct(kept, surface, rng)
+    deposits = Deposits(kept.event, kept.pdg, kept.energy, surface.eta, surface.phi)
+    ecal = ECAL.read_out(
+        deposits, TrackHits(tracks.particle, tracks.energy, tracks.resolution), rng
+    )
+    # HCAL compares with the tracks as ECAL left them.
+    energy = np.hypot(
+        ecal.track_scale * tracks.pt * np.cosh(tracks.eta), kept.mass[tracks.particle]
+    )
+    hcal = HCAL.read_out(deposits, TrackHits(tracks.particle, energy, tracks.resolution), rng)
+    scale = ecal.track_scale * hcal.track_scale
+    untracked = np.ones(len(kept), dtype=bool)
+    untracked[tracks.particle] = False
+    return _interleave(
+        particles.n_events,
+        _track_rows(kept, surface, tracks, scale),
+        _tower_rows(ECAL, ecal, kept, untracked),
+        _tower_rows(HCAL, hcal, kept, untracked),
+    )
+
+
+def _interleave(n_events: int, *groups: tuple[Int, Float, Float, Float]) -> Events:
+    """Bring (event, X, ygen, ycand) of tracks and towers into the order of events."""
+    event, inputs, ygen, ycand = (
+        np.concatenate(parts) for parts in zip(*groups, strict=True)
+    )
+    order = np.argsort(event, kind="stable")
+    return Events(
+        inputs[order].astype(np.float32),
+        ygen[order].astype(np.float32),
+        ycand[order].astype(np.float32),
+        np.bincount(event, minlength=n_events),
+    )
+
+
+def _track_rows(
+    particles: Particles, surface: Surface, tracks: Tracks, scale: Float
+) -> tuple[Int, Float, Float, Float]:
+    at, kind = tracks.particle, tracks.kind
+    inputs = np.zeros((len(at), ELEMENT_COLUMNS))
+    inputs[:, Track.TYPE] = Element.TRACK
+    inputs[:, Track.PT] = tracks.pt
+    inputs[:, Track.ETA] = tracks.eta
+    inputs[:, Track.SIN_PHI], inputs[:, Track.COS_PHI] = np.sin(tracks.phi), np.cos(tracks.phi)
+    inputs[:, Track.MOMENTUM] = tracks.pt * np.cosh(tracks.eta)
+    inputs[:, Track.ETA_OUTER] = surface.eta[at]
+    inputs[:, Track.SIN_PHI_OUTER] = np.sin(surface.phi[at])
+    inputs[:, Track.COS_PHI_OUTER] = np.cos(surface.phi[at])
+    inputs[:, Track.CHARGE] = particles.charge[at]
+    muon = kind == ParticleClass.MUON
+    inputs[:, Track.IS_GEN_MUON] = muon
+    inputs[:, Track.IS_GEN_ELECTRON] = kind == ParticleClass.ELECTRON
+    eta, phi = particles.eta[at], particles.phi[at]
+    sign = np.sign(particles.pdg[at])
+    ygen = _targets(kind, sign, particles.pt[at], eta, phi, particles.energy[at])
+    # Muon candidates are made before the angles are smeared.
+    eta, phi = np.where(muon, eta, tracks.eta), np.where(muon, surface.phi_start[at], tracks.phi)
+    ycand = _targets(kind, particles.charge[at], tracks.pt * scale, eta, phi, np.zeros(len(at)))
+    return particles.event[at], inputs, ygen, ycand
+
+
+def _tower_rows(
+    calorimeter: Calorimeter, readout: Readout, particles: Particles, untracked: npt.NDArray[np.bool]
+) -> tuple[Int, Float, Float, Float]:
+    above = np.flatnonzero(readout.energy > 0)
+    energy, eta, phi = readout.energy[above], readout.eta[above], readout.phi[above]
+    inputs = np.zeros((len(above), ELEMENT_COLUMNS))
+    inputs[:, Tower.TYPE] = Element.TOWER
+    inputs[:, Tower.ET] = energy / np.cosh(eta)
+    inputs[:, Tower.ETA] = eta
+    inputs[:, Tower.SIN_PHI], inputs[:, Tower.COS_PHI] = np.sin(phi), np.cos(phi)
+    inputs[:, Tower.ENERGY] = energy
+    inputs[:, Tower.ENERGY_ECAL if calorimeter is ECAL else Tower.ENERGY_HCAL] = energy
+    neutral = readout.neutral_energy[above]
+    none = np.zeros(len(above))
+    ycand = _targets(np.where(neutral > 0, calorimeter.neutral, 0), none, none, eta, phi, neutral)
+    ygen = _tower_targets(particles, np.where(untracked, readout.row_of_particle, -1), len(readout.cell))
+    return readout.event[above], inputs, ygen[above], ycand
+
+
+def _tower_targets(particles: Particles, row: Int, n_rows: int) -> Float:
+    """Sum the particles without a track in each cell and say what the sum is.
+
+    Parameters
+    ----------
+    particles : Particles
+        All of them.
+    row : (particles,) int64
+        Row of the cell that a particle without a track enters, else -1.
+    n_rows : int
+        Number of cells.
+
+    Returns
+    -------
+    (n_rows, 7) float64
+        Zeros where no particle without a track is, or a neutral hadron too soft.
+    """
+    at = np.flatnonzero(row >= 0)
+    momentum, energy, row = particles.momentum[at], particles.energy[at], row[at]
+    pdg = np.abs(particles.pdg[at])
+    kinds = np.array(
+        [
+            ParticleClass.NEUTRAL_HADRON,
+            ParticleClass.CHARGED_HADRON,
+            ParticleClass.PHOTON,
+            ParticleClass.ELECTRON,
+        ]
+    )
+    column = np.select([pdg == 22, pdg == 11, particles.charge[at] != 0], [2, 3, 1], 0)
+    shares = np.bincount(row * 4 + column, energy, minlength=4 * n_rows).reshape(-1, 4)
+    px, py, pz, total = (
+        np.bincount(row, w, minlength=n_rows) for w in (*momentum.T, energy)
+    )
+    pt = np.hypot(px, py)
+    eta = np.arcsinh(np.divide(pz, pt, out=np.zeros(n_rows), where=pt > 0))
+    kind = np.where(total > 0, kinds[np.argmax(shares, axis=1)], 0)
+    beyond = (kind == ParticleClass.CHARGED_HADRON) & (np.abs(eta) > ETA_MAX)
+    kind[beyond] = ParticleClass.NEUTRAL_HADRON
+    kind[(kind == ParticleClass.NEUTRAL_HADRON) & (total < NEUTRAL_HADRON_MIN)] = 0
+    charge = np.isin(kind, (ParticleClass.CHARGED_HADRON, ParticleClass.ELECTRON))
+    return _targets(kind, charge, pt, eta, np.arctan2(py, px), total)
+
+
+def _targets(
+    kind: npt.NDArray[np.int64],
+    charge: npt.NDArray[np.generic],
+    pt: Float,
+    eta: Float,
+    phi: Float,
+    energy: Float,
+) -> Float:
+    """Fill rows of `ygen` or `ycand`; rows of class 0 are zeros."""
+    rows = np.zeros((len(kind), TARGET_COLUMNS))
+    rows[:, Target.CLASS] = kind
+    rows[:, Target.CHARGE] = charge
+    rows[:, Target.PT] = pt
+    rows[:, Target.ETA] = eta
+    rows[:, Target.SIN_PHI], rows[:, Target.COS_PHI] = np.sin(phi), np.cos(phi)
+    rows[:, Target.ENERGY] = energy
+    rows[kind == ParticleClass.NONE] = 0.0
+    return rows

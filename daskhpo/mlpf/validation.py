@@ -1,0 +1,250 @@
+"""Holding one set of events against another: is a simulation like its reference?
+
+Use it before training on events that were made here, to see how far their distributions are from
+those of a full detector simulation. Each quantity is compared by mean, median and the
+Kolmogorov-Smirnov distance between the two samples: the largest difference of their cumulative
+distributions, from 0 (alike) to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from daskhpo.mlpf.events import Element, Events, ParticleClass, Target, Tower, Track
+
+__all__ = ["Comparison", "compare", "format_table", "ks_distance", "quantities"]
+
+Float = npt.NDArray[np.float64]
+
+CLASSES = [kind for kind in ParticleClass if kind != ParticleClass.NONE]
+CHARGED = (ParticleClass.CHARGED_HADRON, ParticleClass.ELECTRON, ParticleClass.MUON)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One quantity in two sets of events.
+
+    Parameters
+    ----------
+    quantity : str
+        What is compared, as named by `quantities`.
+    ours_n, reference_n : int
+        Numbers of values.
+    ours_mean, reference_mean, ours_median, reference_median : float
+        In the quantity's unit; NaN where there is no value.
+    ks : float
+        Kolmogorov-Smirnov distance; NaN where one side has no value.
+    noise : float
+        The distance that two samples of these sizes exceed by chance in 1 % of cases, were their
+        values independent: 1.63 sqrt(1/n + 1/m). Elements of one event are not quite.
+    """
+
+    quantity: str
+    ours_n: int
+    reference_n: int
+    ours_mean: float
+    reference_mean: float
+    ours_median: float
+    reference_median: float
+    ks: float
+    noise: float
+
+
+def compare(ours: Events, reference: Events) -> list[Comparison]:
+    """Compare all distributions of two sets of events.
+
+    Parameters
+    ----------
+    ours, reference : Events
+        Made of the same process with the same pile-up; any numbers of events.
+
+    Returns
+    -------
+    list of Comparison
+        One for each quantity of `quantities`; `pandas.DataFrame(compare(...))` is a table,
+        `format_table` a printed one.
+
+    Examples
+    --------
+    >>> from daskhpo.mlpf.events import load_sample
+    >>> sample = load_sample()
+    >>> rows = compare(sample[:50], sample[50:100])
+    >>> rows[0].quantity, rows[0].ks < 0.5
+    ('elements per event', True)
+    """
+    theirs = dict(quantities(reference))
+    return [_compare(name, values, theirs[name]) for name, values in quantities(ours)]
+
+
+def format_table(rows: list[Comparison]) -> str:
+    """Lay comparisons out as text, one line each.
+
+    Examples
+    --------
+    >>> row = Comparison("tower ET [GeV]", 9, 9, 1.0, 1.1, 0.9, 1.0, 0.05, 0.77)
+    >>> print(format_table([row]))
+    quantity                              mean      (ref)    median      (ref)      KS  1% noise
+    tower ET [GeV]                           1        1.1       0.9          1   0.050     0.768
+    """
+    lines = [
+        f"{'quantity':<34}{'mean':>8}{'(ref)':>11}{'median':>10}{'(ref)':>11}{'KS':>8}{'1% noise':>10}"
+    ]
+    lines += [
+        f"{row.quantity:<34}{row.ours_mean:>8.4g}{row.reference_mean:>11.4g}"
+        f"{row.ours_median:>10.4g}{row.reference_median:>11.4g}{row.ks:>8.3f}{row.noise:>10.3f}"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def ks_distance(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Return the two-sample Kolmogorov-Smirnov distance, NaN where a sample is empty.
+
+    Parameters
+    ----------
+    a, b : (n,) and (m,) array
+        The samples.
+
+    Examples
+    --------
+    >>> ks_distance([1, 2, 3, 4], [3, 4, 5, 6])
+    0.5
+    """
+    first, second = np.sort(np.asarray(a, np.float64)), np.sort(np.asarray(b, np.float64))
+    if not len(first) or not len(second):
+        return float("nan")
+    at = np.concatenate([first, second])
+    below_first = np.searchsorted(first, at, side="right") / len(first)
+    below_second = np.searchsorted(second, at, side="right") / len(second)
+    return float(np.abs(below_first - below_second).max())
+
+
+def quantities(events: Events) -> Iterator[tuple[str, Float]]:
+    """Yield the names and values of everything that `compare` looks at.
+
+    Parameters
+    ----------
+    events : Events
+        Any events.
+
+    Yields
+    ------
+    name : str
+        Ending in the unit where there is one.
+    values : (n,) float64
+        One value per event (numbers and shares), or per element.
+    """
+    x, ygen, ycand = (a.astype(np.float64) for a in (events.X, events.ygen, events.ycand))
+    track = x[:, 0] == Element.TRACK
+    ecal = ~track & (x[:, Tower.ENERGY_ECAL] > 0)
+    hcal = ~track & (x[:, Tower.ENERGY_HCAL] > 0)
+    yield from _numbers(events, ygen, ycand, track, ecal, hcal)
+    yield from _element_spectra(x, track, ecal, hcal)
+    for kind in CLASSES:
+        yield from _target_spectra(kind, ygen)
+    yield from _responses(x, ygen, ycand, track, ecal, hcal)
+
+
+def _numbers(
+    events: Events,
+    ygen: Float,
+    ycand: Float,
+    track: npt.NDArray[np.bool],
+    ecal: npt.NDArray[np.bool],
+    hcal: npt.NDArray[np.bool],
+) -> Iterator[tuple[str, Float]]:
+    row = events.event_of_row
+    filled = events.counts > 0
+    per_event: Callable[[npt.NDArray[np.bool]], Float] = lambda mask: np.bincount(  # noqa: E731
+        row, mask, minlength=len(events)
+    )
+    share: Callable[[npt.NDArray[np.bool]], Float] = lambda mask: (  # noqa: E731
+        per_event(mask)[filled] / events.counts[filled]
+    )
+    yield "elements per event", events.counts.astype(np.float64)
+    for name, mask in (("tracks", track), ("ECAL towers", ecal), ("HCAL towers", hcal)):
+        yield f"{name} per event", per_event(mask)
+    yield "share of tracks", share(track)
+    for source, rows in (("target", ygen), ("candidate", ycand)):
+        for kind in ParticleClass:
+            yield f"{source} share {_name(kind)}", share(rows[:, Target.CLASS] == kind)
+
+
+def _element_spectra(
+    x: Float,
+    track: npt.NDArray[np.bool],
+    ecal: npt.NDArray[np.bool],
+    hcal: npt.NDArray[np.bool],
+) -> Iterator[tuple[str, Float]]:
+    yield "track pT [GeV]", x[track, Track.PT]
+    yield "track eta", x[track, Track.ETA]
+    yield "track eta outer", x[track, Track.ETA_OUTER]
+    yield "track turn [rad]", _turn(x[track])
+    yield "track charge", x[track, Track.CHARGE]
+    for name, mask in (("ECAL", ecal), ("HCAL", hcal)):
+        yield f"{name} tower ET [GeV]", x[mask, Tower.ET]
+        yield f"{name} tower energy [GeV]", x[mask, Tower.ENERGY]
+        yield f"{name} tower eta", x[mask, Tower.ETA]
+
+
+def _target_spectra(kind: ParticleClass, ygen: Float) -> Iterator[tuple[str, Float]]:
+    mask = ygen[:, Target.CLASS] == kind
+    yield f"target pT {_name(kind)} [GeV]", ygen[mask, Target.PT]
+    yield f"target energy {_name(kind)} [GeV]", ygen[mask, Target.ENERGY]
+    yield f"target eta {_name(kind)}", ygen[mask, Target.ETA]
+    yield f"target charge {_name(kind)}", ygen[mask, Target.CHARGE]
+
+
+def _responses(
+    x: Float,
+    ygen: Float,
+    ycand: Float,
+    track: npt.NDArray[np.bool],
+    ecal: npt.NDArray[np.bool],
+    hcal: npt.NDArray[np.bool],
+) -> Iterator[tuple[str, Float]]:
+    yield "track pT / target pT", x[track, Track.PT] / ygen[track, Target.PT]
+    yield "track eta - target eta", x[track, Track.ETA] - ygen[track, Target.ETA]
+    for kind in CHARGED:
+        mask = track & (ygen[:, Target.CLASS] == kind)
+        yield f"candidate pT / target pT {_name(kind)}", ycand[mask, Target.PT] / ygen[mask, Target.PT]
+        yield f"candidate pT / track pT {_name(kind)}", ycand[mask, Target.PT] / x[mask, Track.PT]
+    for name, of_kind in (("ECAL", ecal), ("HCAL", hcal)):
+        seen = of_kind & (ygen[:, Target.CLASS] > 0)
+        ratio = x[seen, Tower.ENERGY] / ygen[seen, Target.ENERGY]
+        yield f"{name} tower energy / target energy", ratio
+        both = seen & (ycand[:, Target.CLASS] > 0)
+        ratio = ycand[both, Target.ENERGY] / ygen[both, Target.ENERGY]
+        yield f"{name} candidate / target energy", ratio
+        yield f"{name} tower eta - target eta", x[seen, Tower.ETA] - ygen[seen, Target.ETA]
+
+
+def _compare(name: str, ours: Float, reference: Float) -> Comparison:
+    n, m = len(ours), len(reference)
+    return Comparison(
+        name,
+        n,
+        m,
+        float(ours.mean()) if n else float("nan"),
+        float(reference.mean()) if m else float("nan"),
+        float(np.median(ours)) if n else float("nan"),
+        float(np.median(reference)) if m else float("nan"),
+        ks_distance(ours, reference),
+        1.63 * float(np.sqrt(1 / n + 1 / m)) if n and m else float("nan"),
+    )
+
+
+def _turn(tracks: Float) -> Float:
+    """Azimuth by which the field bends tracks on their way out, in [-pi, pi]."""
+    start = np.arctan2(tracks[:, Track.SIN_PHI], tracks[:, Track.COS_PHI])
+    end = np.arctan2(tracks[:, Track.SIN_PHI_OUTER], tracks[:, Track.COS_PHI_OUTER])
+    turn: Float = (end - start + np.pi) % (2 * np.pi) - np.pi
+    return turn
+
+
+def _name(kind: ParticleClass) -> str:
+    return kind.name.lower().replace("_", " ")

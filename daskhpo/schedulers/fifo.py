@@ -1,0 +1,65 @@
+"""Every trial trains to the end, first come, first served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from daskhpo.exceptions import SchedulerError
+from daskhpo.schedulers.base import Promotion, RungRow
+from daskhpo.trial import Answer, Decision
+
+__all__ = ["Fifo"]
+
+
+class Fifo:
+    """Stops nobody: the baseline, and the right choice when a training is cheap.
+
+    Parameters
+    ----------
+    max_step : int
+        R, the step at which a trial is complete.
+
+    Examples
+    --------
+    >>> scheduler = Fifo(max_step=10)
+    >>> scheduler.begin(0).stop
+    10
+    >>> scheduler.report(0, 3, 0.5).decision
+    <Decision.CONTINUE: 'continue'>
+    >>> scheduler.report(0, 10, 0.1).decision
+    <Decision.STOP: 'stop'>
+    """
+
+    def __init__(self, max_step: int) -> None:
+        if not isinstance(max_step, int) or isinstance(max_step, bool) or max_step < 1:
+            raise SchedulerError(f"max_step={max_step!r}: must be an integer of at least 1")
+        self.max_step = max_step
+
+    def begin(self, number: int) -> Promotion:
+        """Admit a trial: it trains to ``max_step``."""
+        return Promotion(number, 0, self.max_step)
+
+    def promote(self, *, drained: bool) -> Promotion | None:
+        """Nobody pauses, so nobody is promoted."""
+        return None
+
+    def report(self, number: int, step: int, value: float) -> Answer:
+        """Train on until ``max_step``."""
+        if step >= self.max_step:
+            return Answer(Decision.STOP, step)
+        return Answer(Decision.CONTINUE, self.max_step)
+
+    def fail(self, number: int) -> None:
+        """Nothing to forget."""
+
+    def table(self) -> Sequence[RungRow]:
+        """No rungs."""
+        return ()
+
+    def settings(self) -> Mapping[str, Any]:
+        """``{"type": "fifo", "max_step": R}``."""
+        return {"type": "fifo", "max_step": self.max_step}
+
+    def __repr__(self) -> str:
+        return f"Fifo(max_step={self.max_step})"

@@ -1,0 +1,468 @@
+"""The state machine: a study is a pure function of the facts of its campaign.
+
+Events come in through :meth:`Study.offer`, :meth:`Study.ask`, :meth:`Study.report` and
+:meth:`Study.tell`; each emits one fact. Replaying the facts into a fresh study calls the same
+methods and checks that they decide the same. There is no clock, no I/O and no randomness here.
+
+Life of a trial::
+
+    ask ─► RUNNING ─report─► CONTINUE ─┐          tell(paused)      ─► PAUSED  ─ask (promotion)─┐
+              ▲                 │      │          tell(stopped)     ─► STOPPED                  │
+              │                 └──────┘          tell(completed)   ─► COMPLETED                │
+              │                                   tell(lost, interrupted, first failures)       │
+              └──────────── ask (retry) ◄──────────────────────────── WAITING                   │
+              └─────────────────────────────────────────────────────────────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from daskhpo.exceptions import ReplayError
+from daskhpo.samplers.base import Sampler
+from daskhpo.schedulers.base import Promotion, Scheduler
+from daskhpo.space import Space
+from daskhpo.trial import (
+    Answer,
+    Decision,
+    Direction,
+    Fact,
+    Job,
+    Outcome,
+    Params,
+    Trial,
+    TrialState,
+)
+
+__all__ = ["Study"]
+
+# A trial that has lost its worker this often without a new step is its own worst enemy: what
+# kills the worker is most likely the trial (memory), and every further try costs a node.
+MAX_LOSSES = 3
+
+
+class Study:
+    """All state and all decisions of one campaign.
+
+    People who own their training loop use it directly (ask, report, tell); the Dask tuner, the
+    simulator and the web service drive the same object.
+
+    Parameters
+    ----------
+    space : Space
+        What can be tried.
+    scheduler : Scheduler
+        How long a trial trains.
+    sampler : Sampler
+        What to try next.
+    metric : str
+        Which of the reported metrics decides.
+    direction : Direction or str
+        ``"min"`` or ``"max"``.
+    retries : int
+        How often a trial may fail by its own fault before it is given up.
+    emit : callable, optional
+        Receives every fact, in order; by default they are dropped.
+
+    Examples
+    --------
+    >>> from daskhpo.samplers.random import Random
+    >>> from daskhpo.schedulers import ASHA
+    >>> from daskhpo.space import Float, Space
+    >>> space = Space(lr=Float(1e-4, 1e-1, log=True))
+    >>> study = Study(space, ASHA(max_step=9, eta=3), Random(space, seed=1), metric="loss")
+    >>> job = study.ask()
+    >>> job.number, job.start, job.stop
+    (0, 0, 1)
+    >>> study.report(0, job.attempt, 1, {"loss": 0.5}).decision
+    <Decision.PAUSE: 'pause'>
+    >>> study.tell(0, job.attempt, Outcome.PAUSED)
+    <TrialState.PAUSED: 'paused'>
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        scheduler: Scheduler,
+        sampler: Sampler,
+        *,
+        metric: str,
+        direction: Direction | str = Direction.MIN,
+        retries: int = 1,
+        emit: Callable[[Fact], object] | None = None,
+    ) -> None:
+        self.space = space
+        self.scheduler = scheduler
+        self.sampler = sampler
+        self.metric = metric
+        self.direction = Direction(direction)
+        self.retries = retries
+        self.emit: Callable[[Fact], object] = emit if emit is not None else _drop
+        self.trials: dict[int, Trial] = {}
+        self.limit: int | None = None  # how many trials may begin
+        self.closed: str | None = None  # why nothing may start or go on
+        self.exhausted = False  # the sampler has nothing left to propose
+        self.running: set[int] = set()
+        self.offers: deque[tuple[int, Params]] = deque()  # suggestions that wait for a worker
+        self.reports = 0  # accepted ones
+        self.steps = 0  # trained and reported, summed over trials
+        self._waiting: deque[int] = deque()  # interrupted trials, first come first served
+        self._next = 0  # number of the next suggestion
+        self._best: int | None = None
+
+    # ------------------------------------------------------------------ what may happen next
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether a new trial may begin, as far as the limit and the sampler go."""
+        within = self.limit is None or len(self.trials) < self.limit
+        return self.closed is None and within and (bool(self.offers) or not self.exhausted)
+
+    @property
+    def wanted(self) -> int | None:
+        """How many suggestions could still be used beyond those offered; None for no limit."""
+        if self.exhausted or self.closed is not None:
+            return 0
+        return None if self.limit is None else max(0, self.limit - self._next)
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next suggestion will have."""
+        return self._next
+
+    @property
+    def best(self) -> Trial | None:
+        """The incumbent: the trial with the best value at any step; failed ones do not count."""
+        return None if self._best is None else self.trials[self._best]
+
+    # ------------------------------------------------------------------ events
+
+    def set_limit(self, trials: int | None) -> None:
+        """Let at most ``trials`` trials begin in all; None lifts the limit."""
+        self.limit = trials
+        self.emit({"kind": "limited", "trials": trials})
+
+    def close(self, reason: str) -> None:
+        """Start nothing any more, and pause whatever reports next."""
+        self.closed = reason
+        self.emit({"kind": "closed", "reason": reason})
+
+    def reopen(self) -> None:
+        """Undo :meth:`close`."""
+        self.closed = None
+        self.emit({"kind": "reopened"})
+
+    def exhaust(self) -> None:
+        """Note that the sampler has nothing left to propose."""
+        self.exhausted = True
+        self.emit({"kind": "exhausted"})
+
+    def offer(self, params: Params, *, origin: str = "sampler") -> int:
+        """Put a configuration into the buffer; returns the number of its trial.
+
+        Raises
+        ------
+        SpaceError
+            If ``params`` is not a point of the space.
+        """
+        params = self.space.validate(params)
+        number = self._next
+        self._next += 1
+        self.offers.append((number, params))
+        self.sampler.pend(number, params)
+        self.emit({"kind": "offered", "number": number, "params": params, "origin": origin})
+        return number
+
+    def ask(self, *, inline: bool = True) -> Job | None:
+        """What a free worker should do: a retry, a promotion, a new trial, or None for nothing.
+
+        ``inline=False`` takes new trials only from the buffer of offers, for samplers that are
+        too slow to be called here.
+        """
+        if self.closed is not None:
+            return None
+        if self._waiting:
+            return self._retry(self.trials[self._waiting.popleft()])
+        promotion = self.scheduler.promote(drained=False)
+        if promotion is not None:
+            return self._promote(promotion)
+        if self.may_begin:
+            if not self.offers and inline:
+                self._suggest()
+            if self.offers:
+                return self._begin()
+        if self.running or self.may_begin:
+            return None
+        promotion = self.scheduler.promote(drained=True)
+        return None if promotion is None else self._promote(promotion)
+
+    def report(self, number: int, attempt: int, step: int, metrics: Mapping[str, float]) -> Answer:
+        """Judge what a trial reached at ``step``.
+
+        Idempotent per (trial, step): a repeated step is not recorded again and gets the standing
+        decision, and so does a step beyond a pause or stop that was already decided (it is
+        reported again when the trial comes back). A report of an older attempt, or of a trial
+        that is not running, is answered with STOP and leaves no trace.
+        """
+        trial = self.trials.get(number)
+        if trial is None or attempt != trial.attempt or trial.state is not TrialState.RUNNING:
+            return Answer(Decision.STOP, step, {"why": "superseded"})
+        if step <= trial.step or trial.decision is not Decision.CONTINUE:
+            return self._standing(trial, step)
+        value = metrics.get(self.metric)
+        if value is None or not math.isfinite(value):
+            answer = self._diverged(trial, step, value)
+        else:
+            answer = self._judge(trial, step, metrics, value)
+        self.reports += 1
+        self.steps += step - trial.step
+        trial.step = step
+        fact: Fact = {"kind": "reported", "number": number, "attempt": attempt, "step": step}
+        fact["metrics"] = metrics
+        if answer.decision is not Decision.CONTINUE:
+            fact["decision"] = answer.decision.value
+        if answer.evidence:
+            fact["evidence"] = answer.evidence
+        self.emit(fact)
+        return answer
+
+    def tell(
+        self,
+        number: int,
+        attempt: int,
+        outcome: Outcome,
+        *,
+        seconds: float = 0.0,
+        error: str = "",
+        retry: bool = True,
+    ) -> TrialState:
+        """Note how a job ended; returns where that leaves the trial.
+
+        Parameters
+        ----------
+        number, attempt : int
+            The job. Late news of an older attempt is ignored.
+        outcome : Outcome
+            How the job left its worker.
+        seconds : float
+            How long it held its worker.
+        error : str
+            What went wrong, for people.
+        retry : bool
+            False when a failure would only repeat itself (out of memory, nothing reported).
+        """
+        trial = self.trials[number]
+        if attempt != trial.attempt or trial.state is not TrialState.RUNNING:
+            return trial.state
+        trial.seconds += seconds
+        trial.state = self._settle(trial, Outcome(outcome), error, retry)
+        self.running.discard(number)
+        if trial.state is TrialState.WAITING:
+            self._waiting.append(number)
+        elif trial.state is TrialState.FAILED:
+            self._fail(trial)
+        elif trial.state is TrialState.COMPLETED and math.isfinite(trial.value):
+            self.sampler.tell(number, trial.step, self.direction.sign * trial.value)
+        fact: Fact = {"kind": "ended", "number": number, "attempt": attempt}
+        fact |= {"outcome": Outcome(outcome).value, "state": trial.state.value, "seconds": seconds}
+        if error:
+            fact["error"] = error
+        if not retry:
+            fact["retry"] = False
+        self.emit(fact)
+        return trial.state
+
+    # ------------------------------------------------------------------ replay
+
+    def replay(self, facts: Iterable[Fact]) -> Study:
+        """Bring a fresh study to where its facts lead; returns itself.
+
+        Raises
+        ------
+        ReplayError
+            If a fact is not what this study would have decided: the journal belongs to other
+            settings, or was changed.
+        """
+        expected: Fact = {}
+
+        def compare(fact: Fact) -> None:
+            for key in _COMPARED.get(fact["kind"], ()):
+                if fact.get(key) != expected.get(key):
+                    raise ReplayError(
+                        f"fact {expected.get('seq', '?')} ({fact['kind']}): the journal says "
+                        f"{key}={expected.get(key)!r}, its settings lead to {fact.get(key)!r}"
+                    )
+
+        emit, self.emit = self.emit, compare
+        try:
+            for expected in facts:
+                self._apply(expected)
+        finally:
+            self.emit = emit
+        return self
+
+    def _apply(self, fact: Fact) -> None:
+        kind = fact["kind"]
+        if kind == "reported":
+            self.report(fact["number"], fact["attempt"], fact["step"], fact["metrics"])
+        elif kind == "asked":
+            if self.ask(inline=False) is None:
+                raise ReplayError(
+                    f"fact {fact.get('seq', '?')} (asked): the journal starts trial "
+                    f"{fact['number']}, its settings lead to nothing to start"
+                )
+        elif kind == "offered":
+            self.offer(fact["params"], origin=fact["origin"])
+        elif kind == "ended":
+            outcome, error = Outcome(fact["outcome"]), fact.get("error", "")
+            seconds, retry = fact["seconds"], fact.get("retry", True)
+            self.tell(
+                fact["number"], fact["attempt"], outcome, seconds=seconds, error=error, retry=retry
+            )
+        elif kind == "limited":
+            self.set_limit(fact["trials"])
+        elif kind == "closed":
+            self.close(fact["reason"])
+        elif kind == "reopened":
+            self.reopen()
+        elif kind == "exhausted":
+            self.exhaust()
+
+    # ------------------------------------------------------------------ asking
+
+    def _suggest(self) -> None:
+        params = self.sampler.suggest(self._next)
+        if params is None:
+            self.exhaust()
+        else:
+            self.offer(params)
+
+    def _begin(self) -> Job:
+        number, params = self.offers.popleft()
+        place = self.scheduler.begin(number)
+        trial = Trial(number, params, rung=place.rung, stop=place.stop)
+        self.trials[number] = trial
+        return self._job(trial, {"why": "new"})
+
+    def _promote(self, promotion: Promotion) -> Job:
+        trial = self.trials[promotion.number]
+        trial.rung, trial.stop = promotion.rung, promotion.stop
+        trial.decision = Decision.CONTINUE
+        trial.attempt += 1
+        return self._job(trial, {"why": "promotion", "evidence": promotion.evidence})
+
+    def _retry(self, trial: Trial) -> Job:
+        trial.attempt += 1
+        return self._job(trial, {"why": "retry"})
+
+    def _job(self, trial: Trial, reason: dict[str, Any]) -> Job:
+        trial.state = TrialState.RUNNING
+        trial.start = trial.step
+        self.running.add(trial.number)
+        job = Job(trial.number, trial.attempt, trial.rung, trial.start, trial.stop, trial.params)
+        fact: Fact = {"kind": "asked", "number": job.number, "attempt": job.attempt}
+        self.emit(fact | {"rung": job.rung, "start": job.start, "stop": job.stop} | reason)
+        return job
+
+    # ------------------------------------------------------------------ judging
+
+    def _standing(self, trial: Trial, step: int) -> Answer:
+        if step >= trial.step and trial.decision is not Decision.CONTINUE:
+            return Answer(trial.decision, step)
+        if self.closed is not None:
+            return Answer(Decision.PAUSE, step, {"why": self.closed})
+        return Answer(Decision.CONTINUE, trial.stop)
+
+    def _judge(self, trial: Trial, step: int, metrics: Mapping[str, float], value: float) -> Answer:
+        trial.value, trial.metrics = value, metrics
+        trial.losses = 0
+        signed = self.direction.sign * value
+        # The first report compares with nan, which is below nothing.
+        if not self.direction.sign * trial.best_value <= signed:
+            trial.best_value, trial.best_step = value, step
+            self._challenge(trial)
+        answer = self.scheduler.report(trial.number, step, signed)
+        trial.decision = answer.decision
+        if answer.decision is Decision.CONTINUE:
+            trial.stop = answer.stop
+            if "rung" in answer.evidence:
+                trial.rung = answer.evidence["rung"] + 1
+        if answer.evidence or answer.decision is not Decision.CONTINUE:
+            self.sampler.tell(trial.number, step, signed)
+        if answer.decision is Decision.CONTINUE and self.closed is not None:
+            return Answer(Decision.PAUSE, step, {**answer.evidence, "why": self.closed})
+        return answer
+
+    def _diverged(self, trial: Trial, step: int, value: float | None) -> Answer:
+        what = "is missing from the report" if value is None else f"is {value}"
+        trial.error = f"{self.metric} {what} at step {step}"
+        trial.decision = Decision.STOP
+        return Answer(Decision.STOP, step, {"why": "diverged", "error": trial.error})
+
+    def _challenge(self, trial: Trial) -> None:
+        best = self.best
+        sign = self.direction.sign
+        if best is None or sign * trial.best_value < sign * best.best_value:
+            self._best = trial.number
+
+    # ------------------------------------------------------------------ settling
+
+    def _settle(self, trial: Trial, outcome: Outcome, error: str, retry: bool) -> TrialState:
+        """Where the end of a job leaves its trial.
+
+        A decision that was given stands, however the job ended afterwards; only a failure while
+        pausing is a failure still, since it left no checkpoint to be promoted from.
+        """
+        if trial.error:
+            return TrialState.FAILED
+        if trial.decision is Decision.STOP:
+            done = trial.step >= self.scheduler.max_step
+            return TrialState.COMPLETED if done else TrialState.STOPPED
+        if outcome is Outcome.FAILED:
+            trial.failures += 1
+            give_up = trial.failures > self.retries or not retry
+            trial.error = error if give_up else ""
+            return TrialState.FAILED if give_up else TrialState.WAITING
+        if trial.decision is Decision.PAUSE:
+            return TrialState.PAUSED
+        if outcome is Outcome.LOST:
+            trial.losses += 1
+            if trial.losses >= MAX_LOSSES:
+                trial.error = f"lost its worker {trial.losses} times without a new step: {error}"
+                return TrialState.FAILED
+        if outcome is Outcome.COMPLETED:
+            if trial.step:
+                return TrialState.COMPLETED
+            trial.error = f"ended without ever reporting {self.metric!r}"
+            return TrialState.FAILED
+        return TrialState.WAITING
+
+    def _fail(self, trial: Trial) -> None:
+        self.scheduler.fail(trial.number)
+        self.sampler.tell(trial.number, trial.step, math.inf)
+        if self._best == trial.number:
+            alive = [t for t in self.trials.values() if t.best_step and not t.error]
+            sign = self.direction.sign
+            self._best = min(alive, key=lambda t: (sign * t.best_value, t.number)).number if alive else None
+
+    def __repr__(self) -> str:
+        best = self.best
+        incumbent = f", best {best.best_value:.6g} @ trial {best.number}" if best else ""
+        return f"<Study {self.metric!r}: {len(self.trials)} trials, {len(self.running)} running{incumbent}>"
+
+
+_COMPARED: dict[str, tuple[str, ...]] = {  # {kind: what a replay must reproduce}
+    "asked": ("number", "attempt", "rung", "start", "stop"),
+    "reported": ("number", "attempt", "step", "decision"),
+    "ended": ("number", "attempt", "state"),
+    "offered": ("number",),
+}
+
+
+def _drop(fact: Fact) -> None:
+    """Where facts go when nobody keeps them."""
+
+

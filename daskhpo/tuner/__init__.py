@@ -1,0 +1,379 @@
+"""Tune an objective: in this process, or on any Dask cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib.metadata
+import logging
+import platform
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daskhpo.campaign import Budget, Campaign, Workers
+from daskhpo.exceptions import CampaignError, DaskhpoError, StoreError
+from daskhpo.space import Space
+from daskhpo.store.directory import CampaignDirectory
+from daskhpo.store.frames import trials_frame
+from daskhpo.study import Study
+from daskhpo.trial import Trial
+from daskhpo.tuner.driver import Driver
+from daskhpo.tuner.inline import run_inline
+from daskhpo.worker.work import Objective, Work
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from distributed import Client
+
+__all__ = ["Tuner"]
+
+logger = logging.getLogger(__name__)
+
+Watch = Callable[[Driver, int, int], None]
+
+
+class Tuner:
+    """Find good hyperparameters for an objective, and keep everything that was seen.
+
+    The same objective runs in this process (:meth:`debug`), on a ``LocalCluster``, or on a
+    thousand nodes: only the client differs. The campaign lives in the directory ``path``; a
+    tuner on a directory that holds the same campaign goes on where that one ended, however it
+    ended.
+
+    Parameters
+    ----------
+    objective : callable
+        Takes a :class:`~daskhpo.worker.session.Session`, trains, and reports.
+    space : Space
+        What to search.
+    metric : str
+        The reported metric that decides.
+    path : path
+        The campaign directory, on a file system that all workers see.
+    scheduler : mapping or scheduler
+        How long trials train: ``ASHA(max_step=100)`` or its campaign-file form.
+    sampler : str or mapping
+        What to try: ``"bayes"``, ``{"type": "random"}``, ...
+    mode : {"min", "max"}
+        Direction of the metric.
+    **settings
+        Further settings of a campaign: ``seed``, ``retries``, ``unit``, ``workers``, ``points``,
+        ``name``; see :class:`~daskhpo.campaign.Campaign`.
+
+    Raises
+    ------
+    CampaignError, SpaceError, SchedulerError
+        If a setting is not valid, or ``path`` holds a different campaign. Nothing is written then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from daskhpo import ASHA, Float, Space, Tuner
+    >>> def objective(trial):
+    ...     for epoch in trial.steps():
+    ...         trial.report(loss=(trial.params["x"] - 0.3) ** 2 + 1 / epoch)
+    >>> tuner = Tuner(objective, Space(x=Float(0, 1)), metric="loss", sampler="random",
+    ...               scheduler=ASHA(max_step=9, eta=3), path=tempfile.mkdtemp() + "/first")
+    >>> tuner.debug(trials=9)
+    >>> len(tuner.trials), tuner.best.state.value
+    (9, 'completed')
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        space: Space,
+        *,
+        metric: str,
+        path: str | Path,
+        scheduler: Any,
+        sampler: str | Mapping[str, Any] = "bayes",
+        mode: str = "min",
+        **settings: Any,
+    ) -> None:
+        if not callable(objective):
+            raise CampaignError(f"objective={objective!r}: must be a function that takes a trial")
+        form = scheduler if isinstance(scheduler, str | Mapping) else scheduler.settings()
+        if isinstance(settings.get("workers"), Workers):
+            workers = settings["workers"]
+            settings["workers"] = {name: getattr(workers, name) for name in Workers.__slots__}
+        campaign = Campaign.from_mapping(
+            {
+                "name": Path(path).name,
+                "objective": _describe(objective),
+                "metric": metric,
+                "space": space.to_dict(),
+                "scheduler": form,
+                "sampler": sampler,
+                "mode": mode,
+                **settings,
+            }
+        )
+        self._open(objective, campaign, path)
+
+    @classmethod
+    def from_campaign(cls, objective: Objective, campaign: Campaign, path: str | Path) -> Tuner:
+        """A tuner of a campaign whose settings were read from a file."""
+        tuner = cls.__new__(cls)
+        tuner._open(objective, campaign, path)
+        return tuner
+
+    def _open(self, objective: Objective, campaign: Campaign, path: str | Path) -> None:
+        self.objective = objective
+        self.directory = CampaignDirectory(Path(path).absolute())
+        self.campaign = _recorded(self.directory, campaign)
+        self._driver: Driver | None = None
+        self._loop: Any = None
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+
+    # ------------------------------------------------------------------ running
+
+    def run(self, client: Client, *, watch: Watch | None = None, **budget: Any) -> None:
+        """Tune until the budget is spent or nothing is left; blocks.
+
+        Ctrl-C (or SIGTERM) once: nothing new starts, running trials pause with a checkpoint at
+        their next report. Twice: they are left behind. Either way the campaign can be resumed.
+
+        Parameters
+        ----------
+        client : distributed.Client
+            A client of any cluster.
+        watch : callable, optional
+            Called with the driver and the numbers of free and of all slots, twice a second.
+        **budget
+            ``trials``, ``steps``, ``hours``, ``device_hours``: see
+            :class:`~daskhpo.campaign.Budget`; by default the campaign's own.
+
+        Raises
+        ------
+        CampaignError
+            If there is no budget at all.
+        LockedError
+            If another process runs this campaign.
+        StoreError
+            If the campaign directory cannot be written any more.
+        """
+        self._prepare(client, budget, watch)
+        with self._interruptible():
+            self._run()
+        if self._error is not None:
+            raise self._error
+
+    def start(self, client: Client, *, watch: Watch | None = None, **budget: Any) -> Tuner:
+        """As :meth:`run`, but return at once: for notebooks. See :meth:`wait` and :meth:`stop`."""
+        self._prepare(client, budget, watch)
+        self._thread = threading.Thread(target=self._run, name="daskhpo-tuner", daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self, reason: str = "stopped by the user") -> None:
+        """End a started run: once, trials pause at their next report; twice, they are left behind."""
+        loop = self._loop
+        if loop is not None:
+            loop.stop(reason)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for a started run; True when it has ended. Raises what ended it early."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+    def debug(self, *, catch: bool = False, **budget: Any) -> None:
+        """Run in this process, one trial at a time, so that a debugger stops in the objective.
+
+        Parameters
+        ----------
+        catch : bool
+            Whether an exception is a failed trial; by default it is raised here.
+        **budget
+            As for :meth:`run`.
+        """
+        with self._opened(budget) as driver:
+            run_inline(driver, self._work(), catch=catch)
+
+    # ------------------------------------------------------------------ results
+
+    @property
+    def study(self) -> Study:
+        """The study: live while a run lasts, else replayed from the journal."""
+        if self._driver is not None:
+            return self._driver.study
+        study = self.campaign.study()
+        return study.replay(self.directory.facts()) if self.directory.exists() else study
+
+    @property
+    def best(self) -> Trial | None:
+        """The incumbent."""
+        return self.study.best
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row per trial: state, step, values, seconds, and the parameters."""
+        return trials_frame(self.study)
+
+    @property
+    def curves(self) -> xr.Dataset:
+        """Every metric of every trial over steps, with the parameters as coordinates."""
+        from daskhpo.store.curves import open_curves
+
+        return open_curves(self.directory.curves_path)
+
+    def __repr__(self) -> str:
+        if not self.directory.exists():
+            return f"<Tuner {self.campaign.name!r}: not begun, will live in {self.directory.path}>"
+        study = self.study
+        best = study.best
+        incumbent = f", best {best.best_value:.6g} @ trial {best.number}" if best else ""
+        running = len(study.running) if self._driver is not None else 0
+        return f"<Tuner {self.campaign.name!r}: {len(study.trials)} trials, {running} running{incumbent}>"
+
+    # ------------------------------------------------------------------ inside
+
+    def _work(self) -> Work:
+        campaign = self.campaign
+        return Work(
+            campaign=campaign.token,
+            objective=self.objective,
+            metric=campaign.metric,
+            max_step=campaign.study().scheduler.max_step,
+            seed=campaign.seed,
+            path=str(self.directory.path),
+            ranks=campaign.workers.ranks,
+            isolate=campaign.workers.isolate,
+        )
+
+    def _prepare(self, client: Client, budget: Mapping[str, Any], watch: Watch | None) -> None:
+        from daskhpo.tuner.loop import DaskLoop
+
+        if getattr(client, "asynchronous", False):
+            raise CampaignError("client: must be synchronous (Client(..., asynchronous=False))")
+        self._error = None
+        driver = self._acquire(budget)
+        self._loop = DaskLoop(driver, client, self._work(), watch=watch)
+
+    def _run(self) -> None:
+        assert self._driver is not None
+        try:
+            self._loop.run()
+        except StoreError as error:
+            self._error = error
+            self._driver.abandon()
+        except BaseException as error:  # noqa: BLE001 (kept for wait(), raised by run())
+            self._error = error
+            self._release()
+        else:
+            self._release()
+        finally:
+            self._driver = None
+            self._loop = None
+
+    def _release(self) -> None:
+        assert self._driver is not None
+        try:
+            self._driver.close()
+        except DaskhpoError as error:
+            self._error = self._error or error
+            self._driver.abandon()
+
+    @contextlib.contextmanager
+    def _opened(self, budget: Mapping[str, Any]) -> Iterator[Driver]:
+        driver = self._acquire(budget)
+        try:
+            yield driver
+        except StoreError:
+            driver.abandon()
+            raise
+        except BaseException:
+            driver.close()
+            raise
+        else:
+            driver.close()
+        finally:
+            self._driver = None
+
+    def _acquire(self, budget: Mapping[str, Any]) -> Driver:
+        """Create the directory if need be, and take it."""
+        if self._driver is not None:
+            raise CampaignError("this tuner is running already: wait() for it, or stop() it")
+        limits = _budget(self.campaign.budget, budget)
+        if not self.directory.exists():
+            self.directory.create(_record(self.campaign))
+        self._driver = Driver(self.campaign, self.directory, limits)
+        return self._driver
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Turn SIGINT and SIGTERM into :meth:`stop`, where signals can be caught at all."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, lambda caught, _: self._on_signal(caught))
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int) -> None:
+        logger.warning(
+            "%s: running trials pause at their next report; once more leaves them behind",
+            signal.Signals(number).name,
+        )
+        self.stop(f"stopped by {signal.Signals(number).name}")
+
+
+def _describe(objective: Objective) -> str:
+    module = getattr(objective, "__module__", "")
+    name = getattr(objective, "__qualname__", type(objective).__name__)
+    return f"{module}:{name}"
+
+
+def _budget(own: Budget, given: Mapping[str, Any]) -> Budget:
+    try:
+        budget = Budget(**{**own.given, **{k: v for k, v in given.items() if v is not None}})
+    except TypeError as error:
+        allowed = ", ".join(Budget.__slots__)
+        raise CampaignError(f"budget: {error}; allowed: {allowed}") from error
+    if not budget.given:
+        raise CampaignError("budget: none given; give trials, steps, hours or device_hours")
+    return budget
+
+
+def _recorded(directory: CampaignDirectory, campaign: Campaign) -> Campaign:
+    """The campaign that the directory holds, if it decides as ``campaign`` does; else ``campaign``."""
+    if not directory.exists():
+        return campaign
+    recorded = Campaign.from_mapping(directory.config())
+    for name, value in campaign.decisive.items():
+        if recorded.decisive[name] != value:
+            raise CampaignError(
+                f"{directory.path} holds a campaign with {name}={recorded.decisive[name]!r}, not "
+                f"{value!r}: choose another path, or the recorded settings"
+            )
+    return recorded
+
+
+def _record(campaign: Campaign) -> dict[str, Any]:
+    """What ``campaign.yaml`` says: the settings, and what they ran with."""
+    versions = {"python": platform.python_version()}
+    for package in ("daskhpo", "dask", "distributed", "numpy", "scikit-optimize", "torch", "zarr"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {
+        **campaign.to_mapping(),
+        "fingerprint": campaign.fingerprint,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": versions,
+    }

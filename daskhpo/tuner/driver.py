@@ -1,0 +1,199 @@
+"""A study that writes down what happens: the part that every way of running has in common.
+
+It knows the campaign directory, the budgets and the order in which things must reach the disk;
+it knows neither Dask nor the objective.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from daskhpo.campaign import Budget, Campaign
+from daskhpo.store.curves import CurveWriter, apply_fact
+from daskhpo.store.directory import CampaignDirectory
+from daskhpo.study import Study
+from daskhpo.trial import Answer, Fact, Job, Outcome, TrialState
+
+__all__ = ["Driver"]
+
+REFRESH = 10.0  # seconds between two signs of life of the lock
+FLUSH = 5.0  # seconds between two flushes of the curves, at least
+HOPELESS = 5  # trials that fail before any has reported: then the campaign itself is at fault
+
+
+class Driver:
+    """Open a campaign for writing, replay it, and keep it.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        Its settings.
+    directory : CampaignDirectory
+        Where it lies; it must have been created.
+    budget : Budget
+        When to end.
+    clock : callable
+        Seconds, rising.
+
+    Attributes
+    ----------
+    study : Study
+        At the end of the replay, trials that were running when the last driver left are waiting.
+
+    Raises
+    ------
+    LockedError
+        If another driver has the campaign.
+    ReplayError, StoreError
+        If the journal does not lead to its own decisions, or is damaged.
+    """
+
+    def __init__(
+        self,
+        campaign: Campaign,
+        directory: CampaignDirectory,
+        budget: Budget,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.campaign = campaign
+        self.directory = directory
+        self.budget = budget
+        self._clock = clock
+        self._began = clock()
+        self._refreshed = self._flushed = self._began
+        self._writer = directory.writer()
+        try:
+            self.curves = CurveWriter(directory.curves_path, **curve_settings(campaign))
+            self.study = campaign.study()
+            self.study.replay(self._replayed())
+            self.study.emit = self._emit
+            self._take_over()
+            self.commit(durable=True)
+        except BaseException:
+            self._writer.journal.discard()
+            self._writer.lock.release()
+            raise
+
+    # ------------------------------------------------------------------ events
+
+    def report(self, number: int, attempt: int, step: int, metrics: dict[str, float]) -> Answer:
+        """See :meth:`daskhpo.study.Study.report`."""
+        return self.study.report(number, attempt, step, metrics)
+
+    def tell(
+        self, number: int, attempt: int, outcome: Outcome, seconds: float, error: str, retry: bool
+    ) -> TrialState:
+        """See :meth:`daskhpo.study.Study.tell`; closes the campaign when nothing works at all."""
+        state = self.study.tell(
+            number, attempt, outcome, seconds=seconds, error=error, retry=retry
+        )
+        if state is TrialState.FAILED and not self.study.reports and self.study.closed is None:
+            failed = [t for t in self.study.trials.values() if t.state is TrialState.FAILED]
+            if len(failed) >= HOPELESS:
+                self.study.close(f"the first {len(failed)} trials failed and none ever reported")
+        return state
+
+    def ask(self, *, inline: bool) -> Job | None:
+        """The next job, unless a budget is spent."""
+        return self.study.ask(inline=inline)
+
+    # ------------------------------------------------------------------ keeping
+
+    def commit(self, *, durable: bool) -> None:
+        """Acknowledge everything so far; call it before an answer or a job leaves.
+
+        Raises
+        ------
+        StoreError
+            If the disk refuses. Nothing that was acknowledged is lost; what was not may be
+            reported again after the cause is mended and the campaign resumed.
+        """
+        self._writer.journal.commit(durable=durable)
+
+    def tick(self) -> None:
+        """What is due by the clock: the lock, the budgets, the curves."""
+        now = self._clock()
+        if now - self._refreshed > REFRESH:
+            self._writer.lock.refresh()
+            self._refreshed = now
+        if now - self._flushed > FLUSH:
+            self.flush()
+        if self.study.closed is None and (spent := self._spent()):
+            self.study.close(spent)
+
+    def flush(self) -> None:
+        """Bring the curves up to the journal."""
+        self.commit(durable=False)
+        self.curves.flush(self._writer.journal.seq)
+        self._flushed = self._clock()
+
+    def close(self) -> None:
+        """Leave the campaign complete on disk, and give the lock back."""
+        self.flush()
+        self._writer.close()
+
+    def abandon(self) -> None:
+        """Give the campaign up without writing: after the disk has refused."""
+        self._writer.journal.discard()
+        self._writer.lock.release()
+
+    @property
+    def seconds(self) -> float:
+        """How long this run has lasted."""
+        return self._clock() - self._began
+
+    @property
+    def device_seconds(self) -> float:
+        """What all trials have held so far, in seconds of one rank's device."""
+        held = sum(trial.seconds for trial in self.study.trials.values())
+        return held * self.campaign.workers.ranks
+
+    # ------------------------------------------------------------------ opening
+
+    def _replayed(self) -> Iterator[Fact]:
+        """All facts; those that the curves have not seen go there on the way."""
+        for fact in self.directory.facts():
+            if fact["seq"] > self.curves.journal_seq:
+                apply_fact(self.curves, fact)
+            yield fact
+
+    def _take_over(self) -> None:
+        """Make a replayed study ready to go on."""
+        study = self.study
+        if study.closed is not None:
+            study.reopen()
+        for number in sorted(study.running):
+            trial = study.trials[number]
+            study.tell(number, trial.attempt, Outcome.INTERRUPTED, error="its driver went away")
+        if self.budget.trials is not None and self.budget.trials != study.limit:
+            study.set_limit(self.budget.trials)
+        for point in list(self.campaign.points)[study.next_number :]:
+            study.offer(point, origin="user")
+
+    def _emit(self, fact: Fact) -> None:
+        self._writer.journal.append(fact)
+        apply_fact(self.curves, fact)
+
+    def _spent(self) -> str:
+        """Which budget is spent, in words; empty while none is."""
+        budget = self.budget
+        if budget.steps is not None and self.study.steps >= budget.steps:
+            return f"the budget of {budget.steps} steps is spent"
+        if budget.hours is not None and self.seconds >= budget.hours * 3600:
+            return f"the budget of {budget.hours:g} hours is spent"
+        if budget.device_hours is not None and self.device_seconds >= budget.device_hours * 3600:
+            return f"the budget of {budget.device_hours:g} device-hours is spent"
+        return ""
+
+
+def curve_settings(campaign: Campaign) -> dict[str, Any]:
+    """What the curve store wants to know of a campaign."""
+    return {
+        "metric": campaign.metric,
+        "direction": campaign.mode,
+        "unit": campaign.unit,
+        "max_step": campaign.study().scheduler.max_step,
+    }

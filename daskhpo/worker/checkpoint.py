@@ -1,0 +1,256 @@
+"""How a trial's state reaches the disk and comes back: whole, or not at all.
+
+A checkpoint is one file, ``trials/00012/a<attempt>/step-000009.ckpt``: a line that names the
+format, the CRC-32 and the length of what follows, then the pickled payload (by ``torch.save``
+where torch is loaded). It is written beside its place, synced and renamed, so a killed writer
+leaves the previous one intact; superseded ones are removed afterwards.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pickle
+import random
+import re
+import sys
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from daskhpo.exceptions import CheckpointError
+
+__all__ = ["Checkpoint", "Checkpoints", "capture", "capture_rng", "restore", "restore_rng"]
+
+logger = logging.getLogger(__name__)
+
+_MAGIC = b"daskhpo-checkpoint 1"
+_NAME = re.compile(r"^a(\d+)/step-(\d+)\.ckpt$")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What is needed to go on as if nothing had happened.
+
+    Parameters
+    ----------
+    step : int
+        The last step that was trained.
+    reports : tuple of (int, dict)
+        Every report so far, so that those the tuner has not seen can be sent again.
+    states : mapping
+        ``{name: what capture() took of the object of that name}``.
+    rng : tuple
+        One :func:`capture_rng` per rank.
+    """
+
+    step: int
+    reports: tuple[tuple[int, dict[str, float]], ...]
+    states: Mapping[str, Any]
+    rng: tuple[Any, ...]
+
+
+class Checkpoints:
+    """The checkpoints of one trial, over all its attempts.
+
+    Parameters
+    ----------
+    path : path
+        The trial's directory; it is made at the first save.
+    attempt : int
+        The attempt that writes; it reads those of all earlier ones.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> store = Checkpoints(tempfile.mkdtemp(), attempt=0)
+    >>> store.save(Checkpoint(3, (), {"weights": [1, 2]}, ()))
+    >>> store.load().step
+    3
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, attempt: int) -> None:
+        self.path = Path(path)
+        self.attempt = attempt
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write ``checkpoint`` durably, then remove those it supersedes.
+
+        Raises
+        ------
+        CheckpointError
+            If the state cannot be pickled or the file cannot be written; earlier checkpoints
+            are then untouched.
+        """
+        payload = _dump(checkpoint)
+        header = b"%s %08x %d\n" % (_MAGIC, zlib.crc32(payload), len(payload))
+        folder = self.path / f"a{self.attempt}"
+        place = folder / f"step-{checkpoint.step:06d}.ckpt"
+        draft = place.with_suffix(f".tmp-{os.getpid()}")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(draft, "wb") as file:
+                file.write(header)
+                file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, place)
+            _sync_folder(folder)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise CheckpointError(f"checkpoint {place} cannot be written: {error}") from error
+        self._prune(keep=place)
+
+    def load(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole, or None; damaged ones are passed over, with a warning."""
+        for place in self._newest_first():
+            try:
+                return _read(place)
+            except (OSError, CheckpointError) as error:
+                logger.warning("checkpoint %s is passed over: %s", place, error)
+        return None
+
+    def clear(self) -> None:
+        """Remove every checkpoint: the trial will never train again."""
+        self._prune(keep=None)
+
+    def _newest_first(self) -> list[Path]:
+        found = []
+        for place in self.path.glob("a*/step-*.ckpt"):
+            match = _NAME.match(f"{place.parent.name}/{place.name}")
+            if match and int(match[1]) <= self.attempt:
+                found.append((int(match[2]), int(match[1]), place))
+        return [place for _, _, place in sorted(found, reverse=True)]
+
+    def _prune(self, *, keep: Path | None) -> None:
+        for place in self._newest_first():
+            if place != keep:
+                place.unlink(missing_ok=True)
+
+
+def capture(name: str, thing: object) -> Any:
+    """Take the state of one object that was handed to ``trial.steps``.
+
+    Objects with ``state_dict`` and ``load_state_dict`` (torch modules, optimisers, schedulers,
+    samplers) are asked for it; numpy generators and arrays, dicts, lists and plain Python
+    objects are taken as they are.
+
+    Raises
+    ------
+    CheckpointError
+        If the object could not be restored in place.
+    """
+    if hasattr(thing, "state_dict") and hasattr(thing, "load_state_dict"):
+        return thing.state_dict()
+    if isinstance(thing, np.random.Generator):
+        return thing.bit_generator.state
+    if isinstance(thing, np.ndarray | dict | list | set | bytearray):
+        return thing
+    if hasattr(thing, "__dict__") and not callable(thing):
+        return vars(thing)
+    raise CheckpointError(
+        f"trial.steps({name}=...): a {type(thing).__name__} cannot be restored in place; pass an "
+        "object with state_dict and load_state_dict, a dict, a list, an array or a plain object"
+    )
+
+
+def restore(name: str, thing: Any, state: Any) -> None:
+    """Put what :func:`capture` took back into an object, in place.
+
+    Raises
+    ------
+    CheckpointError
+        If the state does not fit the object.
+    """
+    try:
+        if hasattr(thing, "state_dict") and hasattr(thing, "load_state_dict"):
+            thing.load_state_dict(state)
+        elif isinstance(thing, np.random.Generator):
+            thing.bit_generator.state = state
+        elif isinstance(thing, np.ndarray | list | bytearray):
+            thing[:] = state
+        elif isinstance(thing, dict | set):
+            thing.clear()
+            thing.update(state)
+        else:
+            vars(thing).update(state)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"the checkpoint of {name!r} does not fit: {error}") from error
+
+
+def capture_rng() -> dict[str, Any]:
+    """The process-wide random number generators that training code commonly draws from."""
+    state: dict[str, Any] = {"python": random.getstate()}
+    state["numpy"] = np.random.get_state()  # noqa: NPY002 (the user's code may draw from it)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        state["torch"] = torch.get_rng_state()
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_rng(state: Mapping[str, Any]) -> None:
+    """Put the generators back to what :func:`capture_rng` took."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002 (see capture_rng)
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    if "torch" in state:
+        torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.device_count() == len(state["cuda"]):
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _dump(checkpoint: Checkpoint) -> bytes:
+    content = {key: getattr(checkpoint, key) for key in Checkpoint.__slots__}
+    buffer = io.BytesIO()
+    torch = sys.modules.get("torch")
+    try:
+        if torch is not None:
+            torch.save(content, buffer)
+        else:
+            pickle.dump(content, buffer, protocol=pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, TypeError, AttributeError, RuntimeError) as error:
+        names = ", ".join(_unpicklable(checkpoint.states)) or "the state"
+        raise CheckpointError(f"{names} cannot be pickled: {error}") from error
+    return buffer.getvalue()
+
+
+def _unpicklable(states: Mapping[str, Any]) -> Iterable[str]:
+    for name, state in states.items():
+        try:
+            pickle.dumps(state)
+        except Exception:  # noqa: BLE001 (any object may raise anything here)
+            yield repr(name)
+
+
+def _read(place: Path) -> Checkpoint:
+    with open(place, "rb") as file:
+        header = file.readline(200).rsplit(b" ", 2)
+        payload = file.read()
+    if len(header) != 3 or header[0] != _MAGIC:
+        raise CheckpointError("not a checkpoint of this version")
+    if int(header[2]) != len(payload) or int(header[1], 16) != zlib.crc32(payload):
+        raise CheckpointError("its content does not match its checksum")
+    buffer = io.BytesIO(payload)
+    if payload[:2] == b"PK":  # torch.save writes a zip archive
+        import torch
+
+        # weights_only would refuse the users' own state; the file is the campaign's own.
+        return Checkpoint(**torch.load(buffer, map_location="cpu", weights_only=False))
+    return Checkpoint(**pickle.load(buffer))  # noqa: S301 (the campaign's own file)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
