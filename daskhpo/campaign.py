@@ -7,7 +7,6 @@ its arguments.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import secrets
@@ -17,6 +16,7 @@ from typing import Any, Self
 
 from daskhpo.exceptions import CampaignError
 from daskhpo.samplers import make_sampler
+from daskhpo.scalars import nearest
 from daskhpo.schedulers import make_scheduler
 from daskhpo.space import Space
 from daskhpo.study import Study
@@ -197,7 +197,9 @@ class Campaign:
         _refuse_unknown("campaign", values, known)
         for name in ("metric", "space", "scheduler"):
             if name not in values:
-                raise CampaignError(f"{name}: missing; a campaign needs metric, space and scheduler")
+                raise CampaignError(
+                    f"{name}: missing; a campaign needs metric, space and scheduler"
+                )
         values.setdefault("name", "campaign")
         values["space"] = Space.from_dict(values["space"])
         values["budget"] = _section("budget", Budget, values.get("budget"))
@@ -265,9 +267,7 @@ def _section(name: str, kind: type[Any], given: object) -> Any:
 def _refuse_unknown(where: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
     for key in given:
         if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise CampaignError(f"{where}: unknown key {key!r}; {hint}allowed: {', '.join(known)}")
+            raise CampaignError(f"{where}: unknown key {key!r}; {nearest(key, known)}")
 
 
 def _check_number(name: str, value: object, *, whole: bool = False) -> None:

@@ -446,7 +446,9 @@ class Study:
         if self._best == trial.number:
             alive = [t for t in self.trials.values() if t.best_step and not t.error]
             sign = self.direction.sign
-            self._best = min(alive, key=lambda t: (sign * t.best_value, t.number)).number if alive else None
+            self._best = (
+                min(alive, key=lambda t: (sign * t.best_value, t.number)).number if alive else None
+            )
 
     def __repr__(self) -> str:
         best = self.best
@@ -464,5 +466,3 @@ _COMPARED: dict[str, tuple[str, ...]] = {  # {kind: what a replay must reproduce
 
 def _drop(fact: Fact) -> None:
     """Where facts go when nobody keeps them."""
-
-

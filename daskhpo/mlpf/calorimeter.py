@@ -17,7 +17,7 @@ import numpy.typing as npt
 from daskhpo.mlpf.events import ParticleClass
 from daskhpo.mlpf.tracking import log_normal
 
-__all__ = ["ECAL", "HCAL", "Calorimeter", "Cells", "Readout"]
+__all__ = ["ECAL", "HCAL", "Calorimeter", "Cells", "Deposits", "Readout", "TrackHits"]
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
@@ -65,6 +65,26 @@ class Cells:
         width = 2 * np.pi / self.phi_counts[ring]
         low = -np.pi + (cell - starts[ring]) * width
         return self.eta_edges[ring], self.eta_edges[ring + 1], low, low + width
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Deposits:
+    """Particles at the surface of the calorimeters: (n,) arrays, energies in GeV."""
+
+    event: Int
+    pdg: Int
+    energy: Float
+    eta: Float
+    phi: Float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackHits:
+    """Tracks at the surface: rows of their particles, energies in GeV, sigma(pT) / pT."""
+
+    particle: Int
+    energy: Float
+    resolution: Float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,7 +173,7 @@ class Calorimeter:
         )
         row_of_particle = np.full(len(cell), -1)
         row_of_particle[hit] = row
-        true = np.bincount(row, (deposits.energy * fraction)[hit], minlength=len(keys))
+        true = sum_by(row, (deposits.energy * fraction)[hit], len(keys))
         event, cell = np.divmod(keys, self.cells.size)
         eta_low, eta_high, phi_low, phi_high = self.cells.edges(cell)
         centre = np.abs(0.5 * (eta_low + eta_high))
@@ -180,9 +200,9 @@ class Calorimeter:
         """Return neutral energies (cells,) and scales (tracks,) of the energy-flow rule."""
         here = row >= 0
         at = row[here]
-        charged = np.bincount(at, (tracks.energy * fraction)[here], minlength=len(energy))
+        charged = sum_by(at, (tracks.energy * fraction)[here], len(energy))
         width = (tracks.resolution * tracks.energy)[here]
-        variance = np.bincount(at, width**2, minlength=len(energy))
+        variance = sum_by(at, width**2, len(energy))
         excess = np.maximum(energy - charged, 0.0)
         combined = np.sqrt(variance + sigma**2)
         is_neutral = (excess > self.energy_min) & (excess > self.significance_min * combined)
@@ -199,24 +219,15 @@ class Calorimeter:
         return np.where(is_neutral, excess, 0.0), scale
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Deposits:
-    """Particles at the surface of the calorimeters: (n,) arrays, energies in GeV."""
+def sum_by(row: Int, values: Float, rows: int) -> Float:
+    """Add up values that belong to the same row: (rows,) float64.
 
-    event: Int
-    pdg: Int
-    energy: Float
-    eta: Float
-    phi: Float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TrackHits:
-    """Tracks at the surface: rows of their particles, energies in GeV, sigma(pT) / pT."""
-
-    particle: Int
-    energy: Float
-    resolution: Float
+    Examples
+    --------
+    >>> sum_by(np.array([2, 0, 2]), np.array([1.0, 5.0, 2.0]), 3)
+    array([5., 0., 3.])
+    """
+    return np.bincount(row, values, minlength=rows).astype(np.float64)
 
 
 def _ecal_fraction(pdg: Int) -> Float:

@@ -3,6 +3,17 @@
 It follows the chain of the Delphes card behind the public particle-flow set, all events of a
 batch at once: flight through the field (`propagation`), tracks (`tracking`), ECAL and HCAL
 (`calorimeter`), then the rules by which that set was built from Delphes' output.
+
+How close it comes (`validation.compare`; 14,000 events of ours against 2,000 of Delphes itself,
+top-quark pairs without pile-up): spectra of tracks, towers and targets, resolutions and responses
+of tracks, towers and candidates agree within the statistical error (Kolmogorov-Smirnov distances
+up to 0.01), the cells exactly. What is left: 150.5 elements an event against 153.1 (-1.7 % with an
+error of 0.7 %), from fewer HCAL and ECAL towers beyond |eta| = 4 (-5.6 % and -4.2 %, errors 1.5 %).
+Their energies and responses agree, so it is the number of forward particles that differs and not
+the detector's answer; in QCD events only the HCAL towers show it (-4.9 %, error 2.8 %).
+
+Left out on purpose: times of flight, impact parameters, and what the format does not hold (jets,
+isolation, missing energy).
 """
 
 from __future__ import annotations
@@ -10,7 +21,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from daskhpo.mlpf.calorimeter import ECAL, HCAL, Calorimeter, Deposits, Readout, TrackHits
+from daskhpo.mlpf.calorimeter import (
+    ECAL,
+    HCAL,
+    Calorimeter,
+    Deposits,
+    Readout,
+    TrackHits,
+    sum_by,
+)
 from daskhpo.mlpf.events import (
     ELEMENT_COLUMNS,
     TARGET_COLUMNS,
@@ -86,9 +105,7 @@ def simulate(particles: Particles, rng: np.random.Generator) -> Events:
 
 def _interleave(n_events: int, *groups: tuple[Int, Float, Float, Float]) -> Events:
     """Bring (event, X, ygen, ycand) of tracks and towers into the order of events."""
-    event, inputs, ygen, ycand = (
-        np.concatenate(parts) for parts in zip(*groups, strict=True)
-    )
+    event, inputs, ygen, ycand = (np.concatenate(parts) for parts in zip(*groups, strict=True))
     order = np.argsort(event, kind="stable")
     return Events(
         inputs[order].astype(np.float32),
@@ -125,7 +142,10 @@ def _track_rows(
 
 
 def _tower_rows(
-    calorimeter: Calorimeter, readout: Readout, particles: Particles, untracked: npt.NDArray[np.bool]
+    calorimeter: Calorimeter,
+    readout: Readout,
+    particles: Particles,
+    untracked: npt.NDArray[np.bool],
 ) -> tuple[Int, Float, Float, Float]:
     above = np.flatnonzero(readout.energy > 0)
     energy, eta, phi = readout.energy[above], readout.eta[above], readout.phi[above]
@@ -139,7 +159,9 @@ def _tower_rows(
     neutral = readout.neutral_energy[above]
     none = np.zeros(len(above))
     ycand = _targets(np.where(neutral > 0, calorimeter.neutral, 0), none, none, eta, phi, neutral)
-    ygen = _tower_targets(particles, np.where(untracked, readout.row_of_particle, -1), len(readout.cell))
+    ygen = _tower_targets(
+        particles, np.where(untracked, readout.row_of_particle, -1), len(readout.cell)
+    )
     return readout.event[above], inputs, ygen[above], ycand
 
 
@@ -172,10 +194,8 @@ def _tower_targets(particles: Particles, row: Int, n_rows: int) -> Float:
         ]
     )
     column = np.select([pdg == 22, pdg == 11, particles.charge[at] != 0], [2, 3, 1], 0)
-    shares = np.bincount(row * 4 + column, energy, minlength=4 * n_rows).reshape(-1, 4)
-    px, py, pz, total = (
-        np.bincount(row, w, minlength=n_rows) for w in (*momentum.T, energy)
-    )
+    shares = sum_by(row * 4 + column, energy, 4 * n_rows).reshape(-1, 4)
+    px, py, pz, total = (sum_by(row, weights, n_rows) for weights in (*momentum.T, energy))
     pt = np.hypot(px, py)
     eta = np.arcsinh(np.divide(pz, pt, out=np.zeros(n_rows), where=pt > 0))
     kind = np.where(total > 0, kinds[np.argmax(shares, axis=1)], 0)

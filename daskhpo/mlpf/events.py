@@ -158,7 +158,8 @@ class Events:
             ("ygen", TARGET_COLUMNS),
             ("ycand", TARGET_COLUMNS),
         ):
-            array = np.ascontiguousarray(_numbers(getattr(self, name), name), dtype=np.float32)
+            with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
+                array = np.ascontiguousarray(_numbers(getattr(self, name), name), dtype=np.float32)
             if array.ndim != 2 or array.shape[1] != columns:
                 raise DataError(f"{name} has shape {array.shape}; allowed is (M, {columns})")
             object.__setattr__(self, name, array)
@@ -184,9 +185,10 @@ class Events:
 
     def __getitem__(self, index: int | slice | npt.ArrayLike) -> Events:
         """Select events by number, slice, list of numbers or boolean mask."""
-        every = np.arange(len(self))
-        chosen = every[index] if isinstance(index, slice) else every[np.asarray(index)]
-        chosen = np.atleast_1d(chosen)
+        if not isinstance(index, slice):
+            index = np.asarray(index)
+            index = index.astype(np.int64) if index.size == 0 else index
+        chosen = np.atleast_1d(np.arange(len(self))[index])
         counts = self.counts[chosen]
         starts = self.offsets[:-1][chosen]
         # Row r of the selection is row r - (rows before its event there) + (start here).
@@ -211,7 +213,7 @@ class Events:
         Examples
         --------
         >>> events = load_sample()[:3]
-        >>> Events.concatenate([events, events])
+        >>> Events.concatenate([events, events])  # doctest: +ELLIPSIS
         Events(6 events, ... elements)
         """
         parts = list(parts)
@@ -249,7 +251,7 @@ class Events:
         whole = io.BytesIO()
         # Column after column, values of one kind lie together: a tenth smaller than row by row.
         columns = {name: np.asfortranarray(getattr(self, name)) for name in ("X", "ygen", "ycand")}
-        np.savez_compressed(whole, **columns, counts=self.counts)
+        np.savez_compressed(whole, allow_pickle=False, **columns, counts=self.counts)
         partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         partial.write_bytes(whole.getvalue())
         partial.replace(target)
@@ -315,27 +317,29 @@ def load_sample() -> Events:
 
 def _read_npz(file: Path) -> dict[str, Any]:
     names = ("X", "ygen", "ycand", "counts")
+    if not zipfile.is_zipfile(file):
+        raise DataError("not an npz file")
     try:
         with np.load(file, allow_pickle=False) as archive:
             missing = [name for name in names if name not in archive]
             if missing:
                 raise DataError(f"holds no array {missing[0]!r}; needed are {', '.join(names)}")
             return {name: archive[name] for name in names}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"not a readable npz file ({error})") from error
+    except DataError:
+        raise
+    except Exception as error:  # a damaged archive fails in any way it likes
+        raise DataError(f"not a readable npz file ({type(error).__name__}: {error})") from error
 
 
-def _numbers(array: Any, name: str) -> npt.NDArray[Any]:
-    array = np.asarray(array)
+def _numbers(values: Any, name: str) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = np.asarray(values)
     if array.dtype.kind not in "fiu":
         raise DataError(f"{name} holds {array.dtype}; allowed are real numbers")
     return array
 
 
-def _whole_counts(counts: Any) -> Int64:
-    counts = _numbers(counts, "counts")
+def _whole_counts(values: Any) -> Int64:
+    counts = _numbers(values, "counts")
     if counts.ndim != 1 or counts.dtype.kind not in "iu":
         raise DataError(
             f"counts has shape {counts.shape} of {counts.dtype}; allowed is (N,) of whole numbers"

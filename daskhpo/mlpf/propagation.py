@@ -90,9 +90,12 @@ def _straight(particles: Particles) -> Float:
     along = px * x + py * y
     square = px**2 + py**2
     # The vertex is inside, so exactly one root lies ahead.
-    to_side = (np.sqrt(np.maximum(along**2 + square * (RADIUS**2 - x**2 - y**2), 0)) - along) / square
+    to_side = (
+        np.sqrt(np.maximum(along**2 + square * (RADIUS**2 - x**2 - y**2), 0)) - along
+    ) / square
     way = np.minimum(to_side, _to_end(z, pz))
-    return start + way[:, None] * momentum
+    point: Float = start + way[:, None] * momentum
+    return point
 
 
 def _helix(particles: Particles) -> tuple[Float, Float]:
@@ -116,7 +119,11 @@ def _helix(particles: Particles) -> tuple[Float, Float]:
     time = np.where(crosses, np.minimum(to_side, time), time)
     angle = phi - omega * time
     point = np.column_stack(
-        [centre_x - radius * np.sin(angle), centre_y + radius * np.cos(angle), z + velocity_z * time]
+        [
+            centre_x - radius * np.sin(angle),
+            centre_y + radius * np.cos(angle),
+            z + velocity_z * time,
+        ]
     )
     return point, phi - omega * closest
 

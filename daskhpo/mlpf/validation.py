@@ -1,4 +1,4 @@
-"""Holding one set of events against another: is a simulation like its reference?
+"""Holding one set of events against another: how like its reference a simulation is.
 
 Use it before training on events that were made here, to see how far their distributions are from
 those of a full detector simulation. Each quantity is compared by mean, median and the
@@ -8,7 +8,7 @@ distributions, from 0 (alike) to 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from daskhpo.mlpf.events import Element, Events, ParticleClass, Target, Tower, T
 __all__ = ["Comparison", "compare", "format_table", "ks_distance", "quantities"]
 
 Float = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool]
 
 CLASSES = [kind for kind in ParticleClass if kind != ParticleClass.NONE]
 CHARGED = (ParticleClass.CHARGED_HADRON, ParticleClass.ELECTRON, ParticleClass.MUON)
@@ -88,10 +89,11 @@ def format_table(rows: list[Comparison]) -> str:
     >>> row = Comparison("tower ET [GeV]", 9, 9, 1.0, 1.1, 0.9, 1.0, 0.05, 0.77)
     >>> print(format_table([row]))
     quantity                              mean      (ref)    median      (ref)      KS  1% noise
-    tower ET [GeV]                           1        1.1       0.9          1   0.050     0.768
+    tower ET [GeV]                           1        1.1       0.9          1   0.050     0.770
     """
     lines = [
-        f"{'quantity':<34}{'mean':>8}{'(ref)':>11}{'median':>10}{'(ref)':>11}{'KS':>8}{'1% noise':>10}"
+        f"{'quantity':<34}{'mean':>8}{'(ref)':>11}{'median':>10}{'(ref)':>11}"
+        f"{'KS':>8}{'1% noise':>10}"
     ]
     lines += [
         f"{row.quantity:<34}{row.ours_mean:>8.4g}{row.reference_mean:>11.4g}"
@@ -138,89 +140,99 @@ def quantities(events: Events) -> Iterator[tuple[str, Float]]:
     values : (n,) float64
         One value per event (numbers and shares), or per element.
     """
-    x, ygen, ycand = (a.astype(np.float64) for a in (events.X, events.ygen, events.ycand))
-    track = x[:, 0] == Element.TRACK
-    ecal = ~track & (x[:, Tower.ENERGY_ECAL] > 0)
-    hcal = ~track & (x[:, Tower.ENERGY_HCAL] > 0)
-    yield from _numbers(events, ygen, ycand, track, ecal, hcal)
-    yield from _element_spectra(x, track, ecal, hcal)
+    view = _View.of(events)
+    yield from _numbers(view)
+    yield from _element_spectra(view)
     for kind in CLASSES:
-        yield from _target_spectra(kind, ygen)
-    yield from _responses(x, ygen, ycand, track, ecal, hcal)
+        yield from _target_spectra(kind, view.ygen)
+    yield from _track_responses(view)
+    for name, mask in (("ECAL", view.ecal), ("HCAL", view.hcal)):
+        yield from _tower_responses(name, view.x[mask], view.ygen[mask], view.ycand[mask])
 
 
-def _numbers(
-    events: Events,
-    ygen: Float,
-    ycand: Float,
-    track: npt.NDArray[np.bool],
-    ecal: npt.NDArray[np.bool],
-    hcal: npt.NDArray[np.bool],
-) -> Iterator[tuple[str, Float]]:
-    row = events.event_of_row
-    filled = events.counts > 0
-    per_event: Callable[[npt.NDArray[np.bool]], Float] = lambda mask: np.bincount(  # noqa: E731
-        row, mask, minlength=len(events)
-    )
-    share: Callable[[npt.NDArray[np.bool]], Float] = lambda mask: (  # noqa: E731
-        per_event(mask)[filled] / events.counts[filled]
-    )
-    yield "elements per event", events.counts.astype(np.float64)
-    for name, mask in (("tracks", track), ("ECAL towers", ecal), ("HCAL towers", hcal)):
-        yield f"{name} per event", per_event(mask)
-    yield "share of tracks", share(track)
-    for source, rows in (("target", ygen), ("candidate", ycand)):
+@dataclass(frozen=True, slots=True, eq=False)
+class _View:
+    """Events in double precision, with masks of the kinds of elements."""
+
+    events: Events
+    x: Float
+    ygen: Float
+    ycand: Float
+    track: Mask
+    ecal: Mask
+    hcal: Mask
+
+    @classmethod
+    def of(cls, events: Events) -> _View:
+        x, ygen, ycand = (a.astype(np.float64) for a in (events.X, events.ygen, events.ycand))
+        tower = x[:, Tower.TYPE] == Element.TOWER
+        ecal, hcal = x[:, Tower.ENERGY_ECAL] > 0, x[:, Tower.ENERGY_HCAL] > 0
+        return cls(events, x, ygen, ycand, ~tower, tower & ecal, tower & hcal)
+
+    def per_event(self, mask: Mask) -> Float:
+        """Count rows in each event: (events,)."""
+        count = np.bincount(self.events.event_of_row, mask, minlength=len(self.events))
+        return count.astype(np.float64)
+
+    def share(self, mask: Mask) -> Float:
+        """Return the share of rows in each event that has any."""
+        filled = self.events.counts > 0
+        share: Float = self.per_event(mask)[filled] / self.events.counts[filled]
+        return share
+
+
+def _numbers(view: _View) -> Iterator[tuple[str, Float]]:
+    yield "elements per event", view.events.counts.astype(np.float64)
+    yield "tracks per event", view.per_event(view.track)
+    yield "ECAL towers per event", view.per_event(view.ecal)
+    yield "HCAL towers per event", view.per_event(view.hcal)
+    yield "share of tracks", view.share(view.track)
+    for source, rows in (("target", view.ygen), ("candidate", view.ycand)):
         for kind in ParticleClass:
-            yield f"{source} share {_name(kind)}", share(rows[:, Target.CLASS] == kind)
+            yield f"{source} share {_name(kind)}", view.share(rows[:, Target.CLASS] == kind)
 
 
-def _element_spectra(
-    x: Float,
-    track: npt.NDArray[np.bool],
-    ecal: npt.NDArray[np.bool],
-    hcal: npt.NDArray[np.bool],
-) -> Iterator[tuple[str, Float]]:
-    yield "track pT [GeV]", x[track, Track.PT]
-    yield "track eta", x[track, Track.ETA]
-    yield "track eta outer", x[track, Track.ETA_OUTER]
-    yield "track turn [rad]", _turn(x[track])
-    yield "track charge", x[track, Track.CHARGE]
-    for name, mask in (("ECAL", ecal), ("HCAL", hcal)):
-        yield f"{name} tower ET [GeV]", x[mask, Tower.ET]
-        yield f"{name} tower energy [GeV]", x[mask, Tower.ENERGY]
-        yield f"{name} tower eta", x[mask, Tower.ETA]
+def _element_spectra(view: _View) -> Iterator[tuple[str, Float]]:
+    tracks = view.x[view.track]
+    yield "track pT [GeV]", tracks[:, Track.PT]
+    yield "track eta", tracks[:, Track.ETA]
+    yield "track eta outer", tracks[:, Track.ETA_OUTER]
+    yield "track turn [rad]", _turn(tracks)
+    yield "track charge", tracks[:, Track.CHARGE]
+    for name, mask in (("ECAL", view.ecal), ("HCAL", view.hcal)):
+        yield f"{name} tower ET [GeV]", view.x[mask, Tower.ET]
+        yield f"{name} tower energy [GeV]", view.x[mask, Tower.ENERGY]
+        yield f"{name} tower eta", view.x[mask, Tower.ETA]
 
 
 def _target_spectra(kind: ParticleClass, ygen: Float) -> Iterator[tuple[str, Float]]:
-    mask = ygen[:, Target.CLASS] == kind
-    yield f"target pT {_name(kind)} [GeV]", ygen[mask, Target.PT]
-    yield f"target energy {_name(kind)} [GeV]", ygen[mask, Target.ENERGY]
-    yield f"target eta {_name(kind)}", ygen[mask, Target.ETA]
-    yield f"target charge {_name(kind)}", ygen[mask, Target.CHARGE]
+    targets = ygen[ygen[:, Target.CLASS] == kind]
+    yield f"target pT {_name(kind)} [GeV]", targets[:, Target.PT]
+    yield f"target energy {_name(kind)} [GeV]", targets[:, Target.ENERGY]
+    yield f"target eta {_name(kind)}", targets[:, Target.ETA]
+    yield f"target charge {_name(kind)}", targets[:, Target.CHARGE]
 
 
-def _responses(
-    x: Float,
-    ygen: Float,
-    ycand: Float,
-    track: npt.NDArray[np.bool],
-    ecal: npt.NDArray[np.bool],
-    hcal: npt.NDArray[np.bool],
-) -> Iterator[tuple[str, Float]]:
-    yield "track pT / target pT", x[track, Track.PT] / ygen[track, Target.PT]
-    yield "track eta - target eta", x[track, Track.ETA] - ygen[track, Target.ETA]
+def _track_responses(view: _View) -> Iterator[tuple[str, Float]]:
+    x, ygen, ycand = (rows[view.track] for rows in (view.x, view.ygen, view.ycand))
+    yield "track pT / target pT", x[:, Track.PT] / ygen[:, Target.PT]
+    yield "track eta - target eta", x[:, Track.ETA] - ygen[:, Target.ETA]
     for kind in CHARGED:
-        mask = track & (ygen[:, Target.CLASS] == kind)
-        yield f"candidate pT / target pT {_name(kind)}", ycand[mask, Target.PT] / ygen[mask, Target.PT]
-        yield f"candidate pT / track pT {_name(kind)}", ycand[mask, Target.PT] / x[mask, Track.PT]
-    for name, of_kind in (("ECAL", ecal), ("HCAL", hcal)):
-        seen = of_kind & (ygen[:, Target.CLASS] > 0)
-        ratio = x[seen, Tower.ENERGY] / ygen[seen, Target.ENERGY]
-        yield f"{name} tower energy / target energy", ratio
-        both = seen & (ycand[:, Target.CLASS] > 0)
-        ratio = ycand[both, Target.ENERGY] / ygen[both, Target.ENERGY]
-        yield f"{name} candidate / target energy", ratio
-        yield f"{name} tower eta - target eta", x[seen, Tower.ETA] - ygen[seen, Target.ETA]
+        mask = ygen[:, Target.CLASS] == kind
+        candidate = ycand[mask, Target.PT]
+        yield f"candidate / target pT {_name(kind)}", candidate / ygen[mask, Target.PT]
+        yield f"candidate / track pT {_name(kind)}", candidate / x[mask, Track.PT]
+
+
+def _tower_responses(name: str, x: Float, ygen: Float, ycand: Float) -> Iterator[tuple[str, Float]]:
+    seen = ygen[:, Target.CLASS] > 0
+    both = seen & (ycand[:, Target.CLASS] > 0)
+    yield f"{name} tower / target energy", x[seen, Tower.ENERGY] / ygen[seen, Target.ENERGY]
+    yield (
+        f"{name} candidate / target energy",
+        ycand[both, Target.ENERGY] / ygen[both, Target.ENERGY],
+    )
+    yield f"{name} tower eta - target eta", x[seen, Tower.ETA] - ygen[seen, Target.ETA]
 
 
 def _compare(name: str, ours: Float, reference: Float) -> Comparison:

@@ -9,7 +9,7 @@ import numpy as np
 
 from daskhpo.samplers.features import Array
 
-__all__ = ["ACQUISITIONS", "log_expected_improvement", "lower_bound", "normal_scores"]
+__all__ = ["ACQUISITIONS", "log_expected_improvement", "lower_bound", "winsorised"]
 
 
 def log_expected_improvement(mean: Array, std: Array, best: float) -> Array:
@@ -75,11 +75,13 @@ def lower_bound(mean: Array, std: Array, best: float) -> Array:
     return 1.96 * std - mean
 
 
-def normal_scores(values: Array) -> Array:
-    """Replace values by the normal quantiles of their ranks; ties share the middle one.
+def winsorised(values: Array) -> Array:
+    """Bring results to mean 0 and standard deviation 1 after cutting off the bad ones.
 
-    A surrogate of scores does not care whether the metric is a loss or its logarithm, nor how
-    bad the bad ones are: one trial with a loss of 1e9 would otherwise flatten all others.
+    Values farther above the median than the best one is below it are cut to that distance:
+    where to look next does not depend on how bad the bad ones are, and one loss of 1e9 would
+    otherwise flatten all others. Below the median nothing is changed, so the surrogate
+    sees the true shape of the valley.
 
     Parameters
     ----------
@@ -89,25 +91,21 @@ def normal_scores(values: Array) -> Array:
     Returns
     -------
     array of shape (n,)
-        Scores with mean 0 and a standard deviation of 1 (0 when all values are equal).
-
-    References
-    ----------
-    Salinas, Shen and Perrone, A quantile-based approach for hyperparameter transfer learning,
-    ICML 2020.
+        Scores; 0 when all values are equal.
 
     Examples
     --------
-    >>> normal_scores(np.array([3.0, 1e9, 2.0])).round(2)
+    >>> winsorised(np.array([3.0, 1e9, 2.0])).round(2)
     array([ 0.  ,  1.22, -1.22])
     """
-    from scipy.special import ndtri
-    from scipy.stats import rankdata
-
-    scores = ndtri((rankdata(values) - 0.5) / len(values))
-    spread = scores.std()
-    scaled: Array = scores / spread if spread > 0 else np.zeros(len(values))
-    return scaled
+    values = values / max(float(np.abs(values).max()), 1e-300)  # differences cannot overflow
+    middle, lowest = float(np.median(values)), float(values.min())
+    cut = np.minimum(values, 2 * middle - lowest)
+    if middle == lowest:  # more than half are equal to the best: keep who is worse
+        cut = (values > lowest).astype(float)
+    spread = cut.std()
+    scores: Array = (cut - cut.mean()) / spread if spread > 1e-15 else np.zeros(len(values))
+    return scores
 
 
 ACQUISITIONS: dict[str, Callable[[Array, Array, float], Array]] = {

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daskhpo.exceptions import SchedulerError
-from daskhpo.samplers.acquisition import ACQUISITIONS, normal_scores
+from daskhpo.samplers.acquisition import ACQUISITIONS, winsorised
 from daskhpo.samplers.candidates import neighbours, unique
 from daskhpo.samplers.features import Array, Features
 from daskhpo.samplers.seeding import check_seed, generator
@@ -105,9 +105,9 @@ class Bayes:
     posterior takes in new results every ``n / 50`` suggestions; in between, each suggestion
     costs one row of a Cholesky factor.
 
-    Results are replaced by normal scores of their ranks, see
-    :func:`~daskhpo.samplers.acquisition.normal_scores`. A failed trial (inf or nan) never
-    enters a fit of hyperparameters; the posterior holds it as bad as the worst result, which
+    Results are standardised after cutting off the bad ones, see
+    :func:`~daskhpo.samplers.acquisition.winsorised`. A failed trial (inf or nan) never
+    enters a fit of hyperparameters; the posterior holds it as bad as the worst score, which
     keeps suggestions softly away from where trials fail.
 
     In a finite space no configuration is suggested twice before all have been; then they
@@ -280,7 +280,7 @@ class Bayes:
         """Make candidates and what is believed of them."""
         fine = results.fine
         scores = np.empty(len(fine))
-        scores[fine] = normal_scores(results.values[fine])
+        scores[fine] = winsorised(results.values[fine])
         scores[~fine] = scores[fine].max()
         span = math.log1p(max(results.steps.max(), 1.0))
         rows = np.hstack(

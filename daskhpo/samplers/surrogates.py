@@ -45,14 +45,17 @@ class GaussianProcess:
     """Scikit-optimize's Gaussian process with its Matern kernel and a posterior by Cholesky.
 
     The kernel and the marginal likelihood are those of ``skopt.learning``; its ``predict`` takes
-    20 s for 10,000 candidates and 1,000 results, the triangular solve used here 1 s. The first
-    fit starts from three places, later ones where the last one ended.
+    20 s for 10,000 candidates and 1,000 results, the triangular solve used here 1 s. A weak
+    prior on the logarithms of the hyperparameters keeps fits to few results sensible; each fit
+    starts where the last one ended.
 
     References
     ----------
     Rasmussen and Williams, Gaussian processes for machine learning, 2006, algorithm 2.1;
     Ginsbourger, Le Riche and Carraro, Kriging is well-suited to parallelize optimization, 2010
-    (pending trials are believed to give their posterior mean).
+    (pending trials are believed to give their posterior mean); Hvarfner, Hellsten and Nardi,
+    Vanilla Bayesian optimization performs great in high dimensions, ICML 2024 (lengths that
+    grow with the dimension).
     """
 
     def __init__(self) -> None:
@@ -60,7 +63,7 @@ class GaussianProcess:
         self._kernel: Any = None
 
     def fit(self, rows: Array, scores: Array, rng: np.random.Generator) -> None:
-        """Maximise the marginal likelihood over the kernel's hyperparameters."""
+        """Maximise the posterior density of the kernel's hyperparameters."""
         from scipy.optimize import minimize
         from skopt.learning import GaussianProcessRegressor
 
@@ -68,20 +71,20 @@ class GaussianProcess:
         model = GaussianProcessRegressor(kernel=kernel, noise="gaussian", optimizer=None)
         model.fit(rows, scores)
 
+        centre, width = _prior(rows.shape[1])
+
         def loss(theta: Array) -> tuple[float, Array]:
             value, slope = model.log_marginal_likelihood(theta, eval_gradient=True)
             if not math.isfinite(value):  # the covariance is not positive definite here
                 return 1e10, np.zeros_like(theta)
-            return -value, -slope
+            z = (theta - centre) / width
+            return 0.5 * float(z @ z) - value, z / width - slope
 
         # Calling the optimiser here, not in skopt, avoids its warnings about hyperparameters
         # at their bounds, which cannot be silenced in one thread alone.
-        bounds = kernel.bounds
-        starts = [kernel.theta if self._theta is None else self._theta]
-        if self._theta is None:
-            starts += [rng.uniform(*bounds.T) for _ in range(2)]
-        fits = [minimize(loss, s, jac=True, method="L-BFGS-B", bounds=bounds) for s in starts]
-        self._theta = np.clip(min(fits, key=lambda fit: float(fit.fun)).x, *bounds.T)
+        start = centre if self._theta is None else self._theta
+        fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=kernel.bounds)
+        self._theta = np.clip(fit.x, *kernel.bounds.T)
         self._kernel = kernel.clone_with_theta(self._theta)
 
     def believe(
@@ -96,6 +99,13 @@ class GaussianProcess:
 
         lengths = Matern(np.ones(columns), [(0.01, 100.0)] * columns, nu=2.5)
         return ConstantKernel(1.0, (0.01, 1000.0)) * lengths + WhiteKernel(1e-2, (1e-6, 1.0))
+
+
+def _prior(columns: int) -> tuple[Array, Array]:
+    """Mean and standard deviation of log amplitude, log length of each column, log noise."""
+    length = math.log(0.5 * columns**0.25)
+    centre = np.array([0.0] + [length] * columns + [math.log(1e-3)])
+    return centre, np.array([1.0] * (columns + 1) + [2.0])
 
 
 class GaussianBelief:

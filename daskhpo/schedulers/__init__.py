@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from daskhpo.exceptions import SchedulerError
+from daskhpo.scalars import nearest
 from daskhpo.schedulers.asha import ASHA
 from daskhpo.schedulers.base import Promotion, RungRow, Scheduler
 from daskhpo.schedulers.fifo import Fifo
@@ -38,17 +38,13 @@ def make_scheduler(settings: Mapping[str, Any]) -> Scheduler:
     arguments = dict(settings)
     name = arguments.pop("type", "asha")
     if name not in _TYPES:
-        raise SchedulerError(f"scheduler type={name!r}: {_nearest(str(name), _TYPES)}")
+        raise SchedulerError(f"scheduler type={name!r}: {nearest(str(name), _TYPES)}")
     factory, allowed = _TYPES[name]
     for key in arguments:
         if key not in allowed:
-            raise SchedulerError(f"scheduler {name!r}: unknown key {key!r}; {_nearest(key, allowed)}")
+            raise SchedulerError(
+                f"scheduler {name!r}: unknown key {key!r}; {nearest(key, allowed)}"
+            )
     if "max_step" not in arguments:
         raise SchedulerError(f"scheduler {name!r}: max_step is missing (an integer of at least 1)")
     return factory(**arguments)
-
-
-def _nearest(word: str, known: Mapping[str, Any] | frozenset[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}allowed: {', '.join(sorted(known))}"

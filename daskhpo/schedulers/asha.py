@@ -19,7 +19,7 @@ import numpy as np
 
 from daskhpo.exceptions import SchedulerError
 from daskhpo.schedulers.base import Promotion, RungRow
-from daskhpo.schedulers.rungs import Rung, milestones
+from daskhpo.schedulers.rungs import Rung, check_integer, milestones
 from daskhpo.trial import Answer, Decision
 
 __all__ = ["ASHA"]
@@ -89,6 +89,7 @@ class ASHA:
         steps = milestones(min_step, max_step, eta)
         if mode not in ("promote", "stop"):
             raise SchedulerError(f"mode={mode!r}: must be 'promote' or 'stop'")
+        check_integer("seed", seed, least=0)
         if not isinstance(brackets, int) or not 1 <= brackets <= len(steps):
             raise SchedulerError(
                 f"brackets={brackets!r}: must be between 1 and {len(steps)}, the number of rungs"
@@ -204,13 +205,17 @@ class ASHA:
                 return bracket, height - bracket, number, evidence | {"of": len(rung.ranking)}
         return None
 
-    def _advance(self, bracket: int, rung: int, number: int, evidence: Mapping[str, Any]) -> Promotion:
+    def _advance(
+        self, bracket: int, rung: int, number: int, evidence: Mapping[str, Any]
+    ) -> Promotion:
         ladder = self._ladders[bracket]
         ladder[rung].promoted.add(number)
         self._place[number] = (bracket, rung + 1)
         return Promotion(number, bracket + rung + 1, ladder[rung + 1].milestone, evidence)
 
-    def _judge_promotion(self, bracket: int, rung: int, number: int, evidence: dict[str, Any]) -> Answer:
+    def _judge_promotion(
+        self, bracket: int, rung: int, number: int, evidence: dict[str, Any]
+    ) -> Answer:
         found = self._find_promotable()
         if found is not None and found[2] == number:
             promotion = self._advance(bracket, rung, number, evidence)

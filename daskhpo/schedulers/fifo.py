@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daskhpo.exceptions import SchedulerError
 from daskhpo.schedulers.base import Promotion, RungRow
+from daskhpo.schedulers.rungs import check_integer
 from daskhpo.trial import Answer, Decision
 
 __all__ = ["Fifo"]
@@ -32,8 +32,7 @@ class Fifo:
     """
 
     def __init__(self, max_step: int) -> None:
-        if not isinstance(max_step, int) or isinstance(max_step, bool) or max_step < 1:
-            raise SchedulerError(f"max_step={max_step!r}: must be an integer of at least 1")
+        check_integer("max_step", max_step)
         self.max_step = max_step
 
     def begin(self, number: int) -> Promotion:

@@ -8,6 +8,7 @@ from typing import Any
 
 from daskhpo.exceptions import SchedulerError
 from daskhpo.schedulers.base import Promotion, RungRow
+from daskhpo.schedulers.rungs import check_integer
 from daskhpo.trial import Answer, Decision
 
 __all__ = ["Median"]
@@ -40,9 +41,9 @@ class Median:
     """
 
     def __init__(self, max_step: int, *, min_step: int = 1, min_trials: int = 4) -> None:
-        for name, value in (("max_step", max_step), ("min_step", min_step), ("min_trials", min_trials)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise SchedulerError(f"{name}={value!r}: must be an integer of at least 1")
+        check_integer("max_step", max_step)
+        check_integer("min_step", min_step)
+        check_integer("min_trials", min_trials)
         if min_step > max_step:
             raise SchedulerError(f"min_step={min_step}: must not be above max_step={max_step}")
         self.max_step = max_step
@@ -72,7 +73,9 @@ class Median:
             return Answer(Decision.STOP, step)
         if step < self.min_step or seen < self.min_trials or best <= median:
             return Answer(Decision.CONTINUE, self.max_step)
-        return Answer(Decision.STOP, step, {"rule": "median", "median": median, "of": seen, "best": best})
+        return Answer(
+            Decision.STOP, step, {"rule": "median", "median": median, "of": seen, "best": best}
+        )
 
     def fail(self, number: int) -> None:
         """Forget the trial's curve; what it contributed to the averages stays."""

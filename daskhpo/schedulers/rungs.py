@@ -9,7 +9,19 @@ from dataclasses import dataclass, field
 
 from daskhpo.exceptions import SchedulerError
 
-__all__ = ["Rung", "milestones"]
+__all__ = ["Rung", "check_integer", "milestones"]
+
+
+def check_integer(name: str, value: object, *, least: int = 1) -> None:
+    """Refuse what is not an integer of at least ``least``.
+
+    Raises
+    ------
+    SchedulerError
+        Naming the argument.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise SchedulerError(f"{name}={value!r}: must be an integer of at least {least}")
 
 
 def milestones(min_step: int, max_step: int, eta: int) -> tuple[int, ...]:
@@ -41,9 +53,9 @@ def milestones(min_step: int, max_step: int, eta: int) -> tuple[int, ...]:
     >>> milestones(10, 10, 2)
     (10,)
     """
-    for name, value, least in (("min_step", min_step, 1), ("max_step", max_step, 1), ("eta", eta, 2)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise SchedulerError(f"{name}={value!r}: must be an integer of at least {least}")
+    check_integer("min_step", min_step)
+    check_integer("max_step", max_step)
+    check_integer("eta", eta, least=2)
     if min_step > max_step:
         raise SchedulerError(f"min_step={min_step}: must not be above max_step={max_step}")
     steps = []

@@ -6,27 +6,83 @@ before the codes that point into it, so that a reader of a live store finds all 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
 
+from daskhpo.exceptions import StoreError
 from daskhpo.store.columns import FIXED, Choices, column_name, is_number
+from daskhpo.store.disk import disk_error
 from daskhpo.trial import ParamValue
 
-__all__ = ["CurveArrays", "array_of"]
+__all__ = ["SCHEMA_VERSION", "CurveArrays", "array_of", "explained", "open_group"]
+
+SCHEMA_VERSION = 1
 
 _TRIALS = 64  # trials in a chunk of curves: what is rewritten around one changed cell
 _STEPS = 1024  # at most so many steps in a chunk of curves
 _COLUMN = 4096  # trials in a chunk of a column
 _GROW = 1024  # trials by which the arrays grow
 _ZSTD = ZstdCodec(level=0, checksum=True)
+_REBUILD = "make it anew from the journal (daskhpo rebuild)"
 
 Cell = tuple[int, int, int]  # metric, trial and step, as indices
+
+
+@contextlib.contextmanager
+def explained(doing: str, path: Path) -> Iterator[None]:
+    """Turn whatever zarr raises into an error that says what to do.
+
+    Examples
+    --------
+    >>> with explained("read", Path("curves.zarr")):
+    ...     raise ValueError("zstd")
+    Traceback (most recent call last):
+    daskhpo.exceptions.StoreError: curves.zarr is damaged (zstd): make it anew from the journal \
+(daskhpo rebuild)
+    """
+    try:
+        yield
+    except StoreError:
+        raise
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is no curve store ({error}): {_REBUILD}") from error
+    except OSError as error:
+        raise disk_error(doing, path, error) from error
+    except (ValueError, TypeError, LookupError, RuntimeError) as error:
+        raise StoreError(f"{path} is damaged ({error}): {_REBUILD}") from error
+
+
+def open_group(path: Path, *, mode: Literal["r", "a"]) -> zarr.Group:
+    """Open a store; mode ``"a"`` makes it if it is missing.
+
+    Raises
+    ------
+    StoreError
+        If it has another version.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     open_group(Path(folder, "curves.zarr"), mode="a").attrs.asdict()
+    {}
+    """
+    group = zarr.open_group(path, mode=mode, zarr_format=3)
+    version = group.attrs.get("schema_version", SCHEMA_VERSION if mode == "a" else None)
+    if version != SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} has schema_version {version!r}, this daskhpo reads {SCHEMA_VERSION}: "
+            f"use the version that made it, or {_REBUILD}"
+        )
+    return group
 
 
 def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
@@ -40,7 +96,7 @@ def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
     Examples
     --------
     >>> group = zarr.create_group(zarr.storage.MemoryStore())
-    >>> CurveArrays(group).fit(metrics=1, trials=5, steps=20)
+    >>> CurveArrays(group, usual_steps=20).fit(metrics=1, trials=5, steps=7)
     >>> array_of(group, "curves").shape
     (1, 1024, 20)
     """
@@ -57,11 +113,13 @@ class CurveArrays:
     ----------
     group : zarr.Group
         The store.
+    usual_steps : int
+        How many steps the arrays have when they are made.
 
     Examples
     --------
     >>> group = zarr.create_group(zarr.storage.MemoryStore())
-    >>> arrays = CurveArrays(group)
+    >>> arrays = CurveArrays(group, usual_steps=3)
     >>> arrays.fit(metrics=1, trials=2, steps=3)
     >>> arrays.write_cells({(0, 1, 2): 0.5})
     >>> arrays.write_param("opt", {0: "adam", 1: "sgd"})
@@ -69,8 +127,9 @@ class CurveArrays:
     ([[nan, nan, nan], [nan, nan, 0.5]], [0, 1])
     """
 
-    def __init__(self, group: zarr.Group) -> None:
+    def __init__(self, group: zarr.Group, *, usual_steps: int) -> None:
         self.group = group
+        self._usual_steps = usual_steps
         self._open: dict[str, zarr.Array[Any]] = {}
         self._rows = 0  # length of the trial axis, padding included
 
@@ -81,8 +140,8 @@ class CurveArrays:
         if curves is None:
             curves = self._open["curves"] = self.group.create_array(
                 "curves",
-                shape=(metrics, rows, steps),
-                chunks=(metrics, _TRIALS, min(steps, _STEPS)),
+                shape=(metrics, rows, self._usual_steps),
+                chunks=(metrics, _TRIALS, min(self._usual_steps, _STEPS)),
                 dtype="float64",
                 fill_value=math.nan,
                 dimension_names=["metric", "trial", "step"],
@@ -146,7 +205,7 @@ class CurveArrays:
         if column.dtype == np.float64:
             self.write_rows(name, {trial: float(value) for trial, value in rows.items()})  # type: ignore[arg-type]
             return
-        choices = Choices(column.attrs["choices"])
+        choices = Choices(cast("list[ParamValue]", column.attrs["choices"]))
         known = len(choices.values)
         codes = {trial: choices.code(value) for trial, value in rows.items()}
         if len(choices.values) > known:

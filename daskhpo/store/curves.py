@@ -8,56 +8,32 @@ step), the columns of :mod:`daskhpo.store.columns` (trial,) and the attributes `
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-import zarr
 
 from daskhpo.exceptions import StoreError
-from daskhpo.store.arrays import CurveArrays, array_of
+from daskhpo.store.arrays import (
+    SCHEMA_VERSION,
+    CurveArrays,
+    array_of,
+    explained,
+    open_group,
+)
 from daskhpo.store.columns import FIXED, STATES, column_name, decode
-from daskhpo.store.disk import PARTIAL, disk_error
+from daskhpo.store.disk import PARTIAL
 from daskhpo.trial import Direction, Fact, Params, ParamValue
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 __all__ = ["CurveWriter", "apply_fact", "open_curves"]
-
-SCHEMA_VERSION = 1
-
-_REBUILD = "make it anew from the journal (daskhpo rebuild)"
-
-
-@contextlib.contextmanager
-def _told(doing: str, path: Path) -> Iterator[None]:
-    """Turn whatever zarr raises into an error that says what to do."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except FileNotFoundError as error:
-        raise StoreError(f"{path} is no curve store ({error}): {_REBUILD}") from error
-    except OSError as error:
-        raise disk_error(doing, path, error) from error
-    except (ValueError, TypeError, LookupError, RuntimeError) as error:
-        raise StoreError(f"{path} is damaged ({error}): {_REBUILD}") from error
-
-
-def _open_group(path: Path, *, mode: Any) -> zarr.Group:
-    group = zarr.open_group(path, mode=mode, zarr_format=3)
-    version = group.attrs.get("schema_version", SCHEMA_VERSION if mode == "a" else None)
-    if version != SCHEMA_VERSION:
-        raise StoreError(
-            f"{path} has schema_version {version!r}, this daskhpo reads {SCHEMA_VERSION}: "
-            f"use the version that made it, or {_REBUILD}"
-        )
-    return group
 
 
 class CurveWriter:
@@ -141,11 +117,13 @@ class CurveWriter:
         )  # {param: {trial: value}}
         self._arrays: CurveArrays | None = None
         if self.path.exists():
-            with _told("open", self.path):
+            with explained("open", self.path):
                 self._resume()
 
     def put(self, number: int, step: int, metrics: Mapping[str, float]) -> None:
         """Remember what a trial reported at a step (from 1); unknown metrics are added.
+
+        What is no number is left to the journal: it becomes nan here.
 
         Examples
         --------
@@ -156,7 +134,7 @@ class CurveWriter:
         self._touch(number)
         for name, value in metrics.items():
             index = self._metrics.setdefault(name, len(self._metrics))
-            self._cells[index, number, step - 1] = float(value)
+            self._cells[index, number, step - 1] = _number(value)
         if step > self._last_step[number]:
             self._last_step[number] = step
             self._rows["last_step"][number] = step
@@ -233,8 +211,10 @@ class CurveWriter:
         ...     writer.journal_seq
         7
         """
-        with _told("write", self.path):
-            arrays = self._arrays or CurveArrays(_open_group(self.path, mode="a"))
+        with explained("write", self.path):
+            arrays = self._arrays or CurveArrays(
+                open_group(self.path, mode="a"), usual_steps=self._max_step
+            )
             self._arrays = None  # after a failure, what it remembers may not be so
             arrays.group.update_attributes({"schema_version": SCHEMA_VERSION, "flushing": True})
             self._write(arrays)
@@ -259,7 +239,7 @@ class CurveWriter:
     def _resume(self) -> None:
         for leftover in self.path.rglob(f"*{PARTIAL}"):
             leftover.unlink(missing_ok=True)
-        group = _open_group(self.path, mode="a")
+        group = open_group(self.path, mode="a")
         attrs: dict[str, Any] = group.attrs.asdict()
         known = attrs.get("metrics", [])
         self._metrics = {name: i for i, name in enumerate(dict.fromkeys([*known, *self._metrics]))}
@@ -276,7 +256,7 @@ class CurveWriter:
         arrays.fit(
             metrics=len(self._metrics),
             trials=self._trials,
-            steps=max(self._max_step, max((c for _, _, c in self._cells), default=0) + 1),
+            steps=max((column for _, _, column in self._cells), default=0) + 1,
         )
         for param in self._params:
             arrays.write_param(param, self._values.get(param, {}))
@@ -295,6 +275,13 @@ class CurveWriter:
             "journal_seq": seq,
             "flushing": False,
         }
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def apply_fact(writer: CurveWriter, fact: Fact) -> None:
@@ -356,8 +343,8 @@ def open_curves(path: str | os.PathLike[str]) -> xr.Dataset:
 
     Notes
     -----
-    Chunks of a live store can be of different ages: ``last_step`` says how far a trial has
-    certainly come.
+    Chunks of a store that is just being written can be of different ages; the attribute
+    ``flushing`` is then true.
 
     Examples
     --------
@@ -366,15 +353,19 @@ def open_curves(path: str | os.PathLike[str]) -> xr.Dataset:
     daskhpo.exceptions.StoreError: there are no curves at runs/nowhere/curves.zarr: check the \
 path; in a new campaign they appear with the first reports
     """
+    import xarray as xr  # brings pandas: 40 MB that a running tuner can do without
+
     path = Path(path)
-    if not path.exists():
-        raise StoreError(
-            f"there are no curves at {path}: check the path; in a new campaign they appear with "
-            "the first reports"
-        )
-    with _told("read", path):
-        group = _open_group(path, mode="r")
-        attrs: dict[str, Any] = group.attrs.asdict()
+    with explained("read", path):
+        attrs: dict[str, Any] = {}
+        if path.exists():
+            group = open_group(path, mode="r")
+            attrs = group.attrs.asdict()
+        if "trials" not in attrs:  # the first flush reveals at its end what it has made
+            raise StoreError(
+                f"there are no curves at {path}: check the path; in a new campaign they appear "
+                "with the first reports"
+            )
         trials = attrs.pop("trials")
         values = np.asarray(array_of(group, "curves")[:, :trials])
         columns = {name: np.asarray(array_of(group, name)[:trials]) for name in FIXED}
@@ -384,12 +375,12 @@ path; in a new campaign they appear with the first reports
             content = np.asarray(column[:trials])
             choices: Any = column.attrs.get("choices")
             columns[f"param_{param}"] = content if choices is None else decode(content, choices)
-    attrs.pop("flushing")
     taken = {*columns, "trial", "step"}
     names = [f"metric_{name}" if name in taken else name for name in attrs["metrics"]]
     return xr.Dataset(
         {name: (("trial", "step"), values[index]) for index, name in enumerate(names)}
-        | {name: (("trial",), column) for name, column in columns.items()},
+        # The fast path leaves objects alone; otherwise pandas turns the None of texts into nan.
+        | {name: xr.Variable("trial", c, fastpath=True) for name, c in columns.items()},
         coords={"trial": np.arange(trials), "step": np.arange(1, values.shape[2] + 1)},
         attrs=attrs,
     )

@@ -22,6 +22,7 @@ from daskhpo.study import Study
 from daskhpo.trial import Trial
 from daskhpo.tuner.driver import Driver
 from daskhpo.tuner.inline import run_inline
+from daskhpo.tuner.view import to_html
 from daskhpo.worker.work import Objective, Work
 
 if TYPE_CHECKING:
@@ -236,6 +237,11 @@ class Tuner:
         incumbent = f", best {best.best_value:.6g} @ trial {best.number}" if best else ""
         running = len(study.running) if self._driver is not None else 0
         return f"<Tuner {self.campaign.name!r}: {len(study.trials)} trials, {running} running{incumbent}>"
+
+    def _repr_html_(self) -> str:
+        client = self._loop.client if self._loop is not None else None
+        dashboard = client.dashboard_link if client is not None else None
+        return to_html(self.campaign.name, self.study, self.directory.path, dashboard)
 
     # ------------------------------------------------------------------ inside
 

@@ -6,17 +6,25 @@ it knows neither Dask nor the objective.
 
 from __future__ import annotations
 
+import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from daskhpo.campaign import Budget, Campaign
-from daskhpo.store.curves import CurveWriter, apply_fact
+from daskhpo.exceptions import StoreError
 from daskhpo.store.directory import CampaignDirectory
 from daskhpo.study import Study
 from daskhpo.trial import Answer, Fact, Job, Outcome, TrialState
 
+if TYPE_CHECKING:
+    from daskhpo.store.curves import CurveWriter
+
 __all__ = ["Driver"]
+
+logger = logging.getLogger(__name__)
 
 REFRESH = 10.0  # seconds between two signs of life of the lock
 FLUSH = 5.0  # seconds between two flushes of the curves, at least
@@ -66,7 +74,7 @@ class Driver:
         self._refreshed = self._flushed = self._began
         self._writer = directory.writer()
         try:
-            self.curves = CurveWriter(directory.curves_path, **curve_settings(campaign))
+            self.curves, self._apply_fact = _open_curves(campaign, directory, self.seq)
             self.study = campaign.study()
             self.study.replay(self._replayed())
             self.study.emit = self._emit
@@ -126,8 +134,8 @@ class Driver:
 
     def flush(self) -> None:
         """Bring the curves up to the journal."""
-        self.commit(durable=False)
-        self.curves.flush(self._writer.journal.seq)
+        self.commit(durable=True)  # the curves must never know more than the journal
+        self.curves.flush(self.seq)
         self._flushed = self._clock()
 
     def close(self) -> None:
@@ -139,6 +147,11 @@ class Driver:
         """Give the campaign up without writing: after the disk has refused."""
         self._writer.journal.discard()
         self._writer.lock.release()
+
+    @property
+    def seq(self) -> int:
+        """The number of the newest fact."""
+        return self._writer.journal.seq
 
     @property
     def seconds(self) -> float:
@@ -157,7 +170,7 @@ class Driver:
         """All facts; those that the curves have not seen go there on the way."""
         for fact in self.directory.facts():
             if fact["seq"] > self.curves.journal_seq:
-                apply_fact(self.curves, fact)
+                self._apply_fact(fact)
             yield fact
 
     def _take_over(self) -> None:
@@ -175,7 +188,7 @@ class Driver:
 
     def _emit(self, fact: Fact) -> None:
         self._writer.journal.append(fact)
-        apply_fact(self.curves, fact)
+        self._apply_fact(fact)
 
     def _spent(self) -> str:
         """Which budget is spent, in words; empty while none is."""
@@ -189,11 +202,34 @@ class Driver:
         return ""
 
 
-def curve_settings(campaign: Campaign) -> dict[str, Any]:
-    """What the curve store wants to know of a campaign."""
-    return {
-        "metric": campaign.metric,
-        "direction": campaign.mode,
-        "unit": campaign.unit,
-        "max_step": campaign.study().scheduler.max_step,
-    }
+def _open_curves(
+    campaign: Campaign, directory: CampaignDirectory, seq: int
+) -> tuple[CurveWriter, Callable[[Fact], None]]:
+    """The curves, to be written, and what brings a fact to them.
+
+    They derive from the journal: a store that is damaged, or knows of facts after ``seq`` (which a
+    power failure can leave behind), is thrown away, and the replay fills a new one.
+    """
+    # Not at the top: workers import this module with the user's script, and have no use for
+    # zarr, whose import costs them half a second and 50 MB each.
+    from daskhpo.store.curves import CurveWriter, apply_fact
+
+    def open_writer() -> CurveWriter:
+        return CurveWriter(
+            directory.curves_path,
+            metric=campaign.metric,
+            direction=campaign.mode,
+            unit=campaign.unit,
+            max_step=campaign.study().scheduler.max_step,
+        )
+
+    try:
+        curves = open_writer()
+        why = "" if curves.journal_seq <= seq else f"it knows facts after {seq}"
+    except StoreError as error:
+        why = str(error)
+    if why:
+        logger.warning("%s is made anew from the journal: %s", directory.curves_path, why)
+        shutil.rmtree(directory.curves_path, ignore_errors=True)
+        curves = open_writer()
+    return curves, partial(apply_fact, curves)

@@ -76,6 +76,7 @@ class DaskLoop:
         self._queue: queue.SimpleQueue[tuple[str, list[list[Any]]]] = queue.SimpleQueue()
         self._flights: dict[tuple[int, int], _Flight] = {}
         self._answers: list[list[Any]] = []
+        self._landed: list[Any] = []  # futures of jobs that have ended, to be released
         self._suggester = ThreadPoolExecutor(1, thread_name_prefix="daskhpo-sampler")
         self._suggesting = False
         self._stopping = False
@@ -123,6 +124,10 @@ class DaskLoop:
         for job in jobs:
             future = self._line.submit(job, resources=self._resources, priority=job.rung)
             self._flights[job.number, job.attempt].future = future
+        # After the jobs: Dask sends what a client says at most every 10 ms.
+        landed, self._landed = self._landed, []
+        for future in landed:
+            future.release()
         self._suggest_ahead()
         self._check_health()
         if self._watch is not None:
@@ -205,7 +210,7 @@ class DaskLoop:
         flight = self._flights.pop((number, attempt), None)
         if flight is None:
             return
-        flight.future.release()
+        self._landed.append(flight.future)
         self._tell(flight.job, Outcome(outcome), seconds, error, retry)
 
     def _on_lost(self, key: str, text: str) -> None:

@@ -68,7 +68,9 @@ class CommandObjective:
             return template.format_map({k: shlex.quote(str(v)) for k, v in values.items()})
         except (KeyError, IndexError, ValueError) as error:
             known = ", ".join(sorted(values))
-            raise ObjectiveError(f"command {template!r}: {error} is unknown; known: {known}") from error
+            raise ObjectiveError(
+                f"command {template!r}: {error} is unknown; known: {known}"
+            ) from error
 
     def __call__(self, trial: Session) -> None:
         """Run the command as one job of ``trial``."""
@@ -95,7 +97,9 @@ class CommandObjective:
             raise RuntimeError(f"the command ended with code {code}: {_tail(log)}")
 
 
-def _start(command: str, trial: Session, output: IO[bytes]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+def _start(
+    command: str, trial: Session, output: IO[bytes]
+) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     reading, writing = os.pipe()
     environment = os.environ | {
         "DASKHPO_PARAMS": json.dumps(trial.params),

@@ -65,7 +65,13 @@ class _Crew:
         for rank in range(self.work.ranks):
             ours, theirs = socket.socketpair()
             with theirs, open(self._log(rank), "wb") as log:
-                command = [sys.executable, "-m", "daskhpo.worker.rank", str(theirs.fileno()), str(rank)]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "daskhpo.worker.rank",
+                    str(theirs.fileno()),
+                    str(rank),
+                ]
                 process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,

@@ -12,6 +12,9 @@ It decides nothing. This is the only module that touches Dask's semi-private nam
                                                                    ▼ │
     Session ◄─answer── Desk ◄────stream_comms────────────────── Line (client half, the tuner)
 
+Where the scheduler lives on the tuner's own event loop (``LocalCluster``, ``SLURMCluster``), the
+two lower arrows are plain calls: neither serialisation nor a socket lies between them.
+
 An item is a list whose first entry names it:
 
 ``["report", number, attempt, step, metrics]``, ``["ended", number, attempt, outcome, seconds,
@@ -44,10 +47,13 @@ logger = logging.getLogger(__name__)
 EVENTS = "daskhpo-events"  # worker -> scheduler -> client, there with the campaign's name added
 ANSWERS = "daskhpo-answers"  # client -> scheduler -> worker
 HELLO = "daskhpo-hello"  # client -> scheduler: this client drives this campaign
+GOODBYE = "daskhpo-goodbye"  # client -> scheduler: and now it does not
 PLUGIN = "daskhpo-switchboard"
 
 COMPANY = 0.02  # seconds that a report which nobody waits for is held back, to travel with others
 FAREWELL = 30.0  # seconds that a closing worker gives its trials to save a checkpoint
+
+Receive = Callable[[str, list[list[Any]]], None]  # takes (worker address or "", items)
 
 
 def key_of(campaign: str, job: Job) -> str:
@@ -82,6 +88,7 @@ class Switchboard(SchedulerPlugin):  # type: ignore[misc]
     def __init__(self, grace: float = 10.0) -> None:
         self.grace = grace  # seconds without a tuner before its trials are told to pause
         self.clients: dict[str, str] = {}  # {campaign: client that drives it}
+        self.near: dict[str, Receive] = {}  # {campaign: its tuner, if it shares our event loop}
 
     async def start(self, scheduler: Scheduler) -> None:
         """Join the scheduler's streams."""
@@ -89,11 +96,21 @@ class Switchboard(SchedulerPlugin):  # type: ignore[misc]
         scheduler.stream_handlers[EVENTS] = self.on_events
         scheduler.stream_handlers[ANSWERS] = self.on_answers
         scheduler.stream_handlers[HELLO] = self.on_hello
+        scheduler.stream_handlers[GOODBYE] = self.on_goodbye
 
-    def on_hello(self, campaign: str, client: str) -> None:
-        """A tuner takes over a campaign."""
+    def on_hello(self, campaign: str, client: str, near: Receive | None = None) -> None:
+        """A tuner takes over a campaign; ``near`` if it can be called."""
         self.clients[campaign] = client
+        self.near.pop(campaign, None)
+        if near is not None:
+            self.near[campaign] = near
         self._tell_workers(campaign)
+
+    def on_goodbye(self, campaign: str, client: str) -> None:
+        """A tuner is done with its campaign."""
+        if self.clients.get(campaign) == client:
+            del self.clients[campaign]
+            self.near.pop(campaign, None)
 
     def on_events(self, campaign: str, items: list[list[Any]], worker: str) -> None:
         """Pass a worker's items on to the campaign's tuner."""
@@ -136,7 +153,7 @@ class Switchboard(SchedulerPlugin):  # type: ignore[misc]
     def _orphan(self, campaign: str, client: str) -> None:
         if self.clients.get(campaign) != client:
             return
-        del self.clients[campaign]
+        self.on_goodbye(campaign, client)
         for worker in list(self.scheduler.workers):
             self._to_worker(worker, {"op": ANSWERS, "campaign": campaign, "answers": None})
 
@@ -150,7 +167,9 @@ class Switchboard(SchedulerPlugin):  # type: ignore[misc]
     def _to_client(self, campaign: str, items: list[list[Any]], worker: str) -> None:
         client = self.clients.get(campaign)
         comm = self.scheduler.client_comms.get(client) if client else None
-        if comm is not None and not comm.closed():
+        if campaign in self.near:
+            self.near[campaign](worker, items)
+        elif comm is not None and not comm.closed():
             comm.send({"op": f"{EVENTS}-{campaign}", "items": items, "worker": worker})
         elif worker and client is None:
             # Nobody drives this campaign: whoever still trains for it is to pause.
@@ -360,7 +379,7 @@ class Line:
         self,
         client: Client,
         work: Work,
-        receive: Callable[[str, list[list[Any]]], None],
+        receive: Receive,
         *,
         grace: float = 10.0,
     ) -> None:
@@ -368,10 +387,12 @@ class Line:
         self.work = work
         self._receive = receive
         client.register_plugin(Switchboard(grace))
+        scheduler = _scheduler_beside(client)
+        self._switchboard = scheduler.plugins[PLUGIN] if scheduler is not None else None
         self._desk = Desk(work)
         client._stream_handlers[f"{EVENTS}-{work.campaign}"] = self._on_events
         client.register_plugin(self._desk)
-        self._send({"op": HELLO, "campaign": work.campaign})
+        self._send(HELLO, **({"near": receive} if self._switchboard is not None else {}))
 
     def submit(self, job: Job, *, resources: dict[str, float] | None, priority: int) -> Any:
         """Hand a job to the cluster; returns its future."""
@@ -394,16 +415,30 @@ class Line:
     def answer(self, answers: list[list[Any]]) -> None:
         """Send ``[worker, number, attempt, decision, stop]`` lists on their way."""
         if answers:
-            self._send({"op": ANSWERS, "campaign": self.work.campaign, "answers": answers})
+            self._send(ANSWERS, answers=answers)
 
     def close(self) -> None:
         """Leave the cluster as it was found."""
-        self.client._stream_handlers.pop(f"{EVENTS}-{self.work.campaign}", None)
         if self.client.status == "running":
+            self._send(GOODBYE)
             self.client.unregister_worker_plugin(self._desk.name)
+        self.client._stream_handlers.pop(f"{EVENTS}-{self.work.campaign}", None)
 
-    def _send(self, message: dict[str, Any]) -> None:
-        self.client.loop.add_callback(self.client._send_to_scheduler, message)
+    def _send(self, op: str, **content: Any) -> None:
+        campaign, loop = self.work.campaign, self.client.loop
+        if self._switchboard is None:
+            message = {"op": op, "campaign": campaign, **content}
+            loop.add_callback(self.client._send_to_scheduler, message)
+        else:
+            handler = self._switchboard.scheduler.stream_handlers[op]
+            loop.add_callback(handler, campaign=campaign, client=self.client.id, **content)
 
     def _on_events(self, items: list[list[Any]], worker: str) -> None:
         self._receive(worker, items)
+
+
+def _scheduler_beside(client: Client) -> Scheduler | None:
+    """The client's scheduler, if it lives on the client's own event loop."""
+    scheduler = getattr(client.cluster, "scheduler", None)
+    near = isinstance(scheduler, Scheduler) and scheduler.loop is client.loop
+    return scheduler if near else None

@@ -65,15 +65,15 @@ def test_the_lock_of_a_process_number_that_was_given_anew_is_taken_at_once(path)
 
 
 def test_the_lock_of_a_killed_process_nobody_waited_for_is_taken(path):
-    zombie = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
-    assert zombie.stdout is not None
-    zombie.stdout.read()
-    while lock_module._start_of(zombie.pid) != -1:
-        time.sleep(0.01)
-    leave(path, pid=zombie.pid)
+    zombie = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    leave(path, pid=zombie.pid, started=lock_module._start_of(zombie.pid))
+    with pytest.raises(LockedError):
+        Lock(path).acquire()
+    zombie.stdin.write(b"\n")
+    zombie.stdin.close()
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)  # it ended, and stays a corpse
     with Lock(path) as lock:
         lock.held()
-    zombie.stdout.close()
     zombie.wait()
 
 
@@ -192,8 +192,7 @@ from daskhpo.store.lock import Lock
 for line in sys.stdin:                      # one round a line: the path of its lock
     path, start = line.split()
     lock = Lock(path, stale_after=5.0)
-    while time.time() < float(start):
-        pass
+    time.sleep(max(0.0, float(start) - time.time()))
     try:
         lock.acquire()
         answer = "won"
@@ -212,7 +211,7 @@ def test_of_twenty_processes_racing_for_a_stale_lock_exactly_one_wins(tmp_path, 
         for _ in range(20)
     ]
     try:
-        for number in range(8):
+        for number in range(6):
             path = tmp_path / f"lock{number}"
             if why_stale == "gone":
                 leave(path, pid=gone)
@@ -228,7 +227,7 @@ def test_of_twenty_processes_racing_for_a_stale_lock_exactly_one_wins(tmp_path, 
             answers = [racer.stdout.readline().strip() for racer in racers]
             assert sorted(answers) == ["lost"] * 19 + ["won"]
             assert json.loads(path.read_text())["pid"] == racers[answers.index("won")].pid
-        assert sorted(p.name for p in tmp_path.iterdir()) == [f"lock{n}" for n in range(8)]
+        assert sorted(p.name for p in tmp_path.iterdir()) == [f"lock{n}" for n in range(6)]
     finally:
         for racer in racers:
             racer.stdin.close()

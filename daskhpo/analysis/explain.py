@@ -1,0 +1,292 @@
+"""Why a trial went as far as it did, from the journal alone."""
+
+from __future__ import annotations
+
+import bisect
+import math
+import os
+import textwrap
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from daskhpo.analysis.reading import Reading
+from daskhpo.analysis.story import Moment, Story
+from daskhpo.exceptions import CampaignError
+from daskhpo.trial import Fact, Trial, TrialState
+from daskhpo.wording import clock, listing, number
+
+__all__ = ["Explanation", "Place", "explain"]
+
+_WIDTH = 96
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A milestone of a trial's bracket, as it stands now.
+
+    ``recorded`` trials were compared there, ``went_on`` of them went on. ``bar`` is the worst
+    value with which a trial would be within the best one in eta today (nan while nobody is).
+    ``value`` and ``rank`` are the trial's own; nan and 0 where it was not recorded, nan with a
+    rank where it failed on the way there.
+    """
+
+    milestone: int
+    recorded: int
+    went_on: int
+    bar: float
+    value: float
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What happened to a trial and where that leaves it.
+
+    Parameters
+    ----------
+    trial : Trial
+        As the study knows it now.
+    headline, outlook : str
+        The first and the last sentence.
+    moments : tuple of Moment
+        What happened.
+    places : tuple of Place
+        The milestones of its bracket, lowest first; empty for schedulers without rungs.
+    eta : int
+        One trial in ``eta`` goes on; 0 without rungs.
+    metric, unit : str
+        Of the campaign.
+    """
+
+    trial: Trial
+    headline: str
+    outlook: str
+    moments: tuple[Moment, ...]
+    places: tuple[Place, ...]
+    eta: int
+    metric: str
+    unit: str
+
+    def to_text(self) -> str:
+        """Write it for a terminal; fits in 100 columns."""
+        lines = [*_wrapped(self.headline, ""), ""]
+        lines += listing(
+            [(name, str(value)) for name, value in self.trial.params.items()], indent=2
+        )
+        lines += ["", "What happened (time since the campaign began)"]
+        for moment in self.moments:
+            first, *rest = _wrapped(moment.text, " " * 12)
+            lines += [f"  {clock(moment.time)}  {first.strip()}", *rest]
+        if self.places:
+            lines += ["", f"The milestones today (one trial in {self.eta} goes on)"]
+            lines += _ladder(self.places, self.unit)
+        if self.trial.error:
+            lines += [
+                "",
+                "The error",
+                *textwrap.indent(self.trial.error.strip(), "  ").splitlines(),
+            ]
+        return "\n".join([*lines, "", *_wrapped(self.outlook, "")])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain JSON data; what has no value is None."""
+        return {
+            "number": self.trial.number,
+            "state": self.trial.state.value,
+            "step": self.trial.step,
+            "params": dict(self.trial.params),
+            "error": self.trial.error,
+            "headline": self.headline,
+            "moments": [asdict(moment) for moment in self.moments],
+            "milestones": [
+                {name: value if math.isfinite(value) else None for name, value in asdict(p).items()}
+                for p in self.places
+            ],
+            "outlook": self.outlook,
+        }
+
+
+def explain(path: str | os.PathLike[str], trial: int) -> Explanation:
+    """Say why a trial went as far as it did.
+
+    Use it when a trial that looked good was stopped, or one that looked bad was not. It reads
+    nothing but ``campaign.yaml`` and the journal, also of a campaign that is running.
+
+    Parameters
+    ----------
+    path : path
+        The campaign directory.
+    trial : int
+        The trial's number.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    CampaignError
+        If no such trial has begun.
+    StoreError, ReplayError
+        If the campaign cannot be read.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from daskhpo import ASHA, Float, Space, Tuner
+    >>> def objective(trial):
+    ...     for epoch in trial.steps():
+    ...         trial.report(loss=trial.params["x"] / epoch)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "first")
+    ...     tuner = Tuner(objective, Space(x=Float(0, 1)), metric="loss", sampler="sobol",
+    ...                   scheduler=ASHA(max_step=9, eta=3), path=path)
+    ...     tuner.debug(trials=9)
+    ...     found = explain(path, tuner.best.number)
+    >>> [place.rank for place in found.places], found.trial.state.value
+    ([1, 1, 1], 'completed')
+    """
+    reading = Reading(path)
+    story = Story(trial, reading.study, reading.campaign)
+    ladders = _Ladders(reading)
+    for fact in reading.facts():
+        ladders.record(fact)
+        story.tell(fact)
+    story.close()
+    found = reading.study.trials.get(trial)
+    if found is None:
+        raise CampaignError(f"trial {trial}: {_known(reading, trial)}")
+    places = ladders.places(trial)
+    return Explanation(
+        trial=found,
+        headline=_headline(reading, found),
+        outlook=_outlook(reading, found, places),
+        moments=tuple(story.moments),
+        places=places,
+        eta=int(reading.study.scheduler.settings().get("eta", 0)),
+        metric=reading.campaign.metric,
+        unit=reading.campaign.unit,
+    )
+
+
+class _Ladders:
+    """Who was compared with whom, gathered from the facts."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._study = reading.study
+        self._metric = reading.campaign.metric
+        self._brackets: dict[int, int] = {}  # {number: bracket, the rung at which it began}
+        self._entries: dict[tuple[int, int], list[tuple[float, int]]] = defaultdict(list)
+        # {(bracket, rung): sorted (minimised value, number)}
+        self._entered: set[tuple[int, int]] = set()  # (rung, number)
+
+    def record(self, fact: Fact) -> None:
+        """Take a fact in that the study has seen."""
+        if fact["kind"] == "asked":
+            self._brackets.setdefault(fact["number"], fact["rung"])
+        elif fact["kind"] == "reported" and "rung" in fact.get("evidence", {}):
+            signed = self._study.direction.sign * fact["metrics"][self._metric]
+            self._enter(fact["number"], fact["evidence"]["rung"], signed)
+        elif fact["kind"] == "ended" and fact["state"] == TrialState.FAILED.value:
+            # As the scheduler does: last at the rung that it was training towards.
+            self._enter(fact["number"], self._study.trials[fact["number"]].rung, math.inf)
+
+    def places(self, trial: int) -> tuple[Place, ...]:
+        """The milestones of the trial's bracket."""
+        bracket = self._brackets[trial]
+        rows = [row for row in self._study.scheduler.table() if row.bracket == bracket]
+        return tuple(self._place(trial, bracket, row.rung, row.milestone) for row in rows)
+
+    def _enter(self, trial: int, rung: int, signed: float) -> None:
+        if (rung, trial) not in self._entered:
+            self._entered.add((rung, trial))
+            bisect.insort(self._entries[self._brackets[trial], rung], (signed, trial))
+
+    def _place(self, trial: int, bracket: int, rung: int, milestone: int) -> Place:
+        entries = self._entries[bracket, rung]
+        sign = self._study.direction.sign
+        quota = len(entries) // int(self._study.scheduler.settings()["eta"])
+        mine = [rank for rank, (_, other) in enumerate(entries, 1) if other == trial]
+        value = sign * entries[mine[0] - 1][0] if mine else math.nan
+        return Place(
+            milestone=milestone,
+            recorded=len(entries),
+            went_on=sum(self._study.trials[other].rung > rung for _, other in entries),
+            bar=sign * entries[quota - 1][0] if quota else math.nan,
+            value=value if math.isfinite(value) else math.nan,
+            rank=mine[0] if mine else 0,
+        )
+
+
+def _headline(reading: Reading, trial: Trial) -> str:
+    unit, metric = reading.campaign.unit, reading.campaign.metric
+    said = f"Trial {trial.number} is {trial.state} at {unit} {trial.step} of "
+    said += f"{reading.study.scheduler.max_step}."
+    if trial.best_step:
+        said += f" Its best {metric} is {number(trial.best_value)}, at {unit} {trial.best_step}."
+    best = reading.study.best
+    if best is None:
+        return said
+    if best.number == trial.number:
+        return f"{said} No trial is better."
+    return f"{said} The best of all is {number(best.best_value)}, of trial {best.number}."
+
+
+def _outlook(reading: Reading, trial: Trial, places: tuple[Place, ...]) -> str:
+    study = reading.study
+    match trial.state:
+        case TrialState.COMPLETED | TrialState.STOPPED:
+            return f"It is {trial.state} for good."
+        case TrialState.FAILED:
+            return "It has failed for good; it counts as worse than every other trial."
+        case TrialState.RUNNING if reading.driver is None:
+            return "Its driver has gone: it goes on when the campaign is resumed."
+        case TrialState.RUNNING:
+            return f"It is training towards {reading.campaign.unit} {trial.stop}."
+        case TrialState.WAITING:
+            return "It goes on before anything else starts, as soon as there is a free worker."
+    eta = int(study.scheduler.settings().get("eta", 0))
+    place = next((p for p in reversed(places) if p.rank), None)
+    if not place:
+        return "It may be called back."
+    if place.rank <= place.recorded // eta:
+        return "It is good enough to go on, and does when a worker is free and nobody is before it."
+    return (
+        f"It is rank {place.rank} of {place.recorded} at {reading.campaign.unit} "
+        f"{place.milestone}. "
+        f"One in {eta} goes on, so it is called back once {place.rank * eta} trials were compared "
+        "there, unless some of those to come are better."
+    )
+
+
+def _known(reading: Reading, trial: int) -> str:
+    begun = len(reading.study.trials)
+    if not begun:
+        return "no trial has begun yet"
+    if 0 <= trial < reading.study.next_number:
+        return "it was proposed, but has not begun"
+    return f"there is none; trials 0 to {begun - 1} have begun"
+
+
+def _ladder(places: tuple[Place, ...], unit: str) -> list[str]:
+    top = places[-1].milestone
+    lines = [f"  {unit:>8}{'trials':>8}{'went on':>9}{'bar to go on':>15}   this trial"]
+    for place in reversed(places):
+        last = place.milestone == top
+        went, bar = ("-", "-") if last else (f"{place.went_on:,}", number(place.bar))
+        rank = f"rank {place.rank} of {place.recorded}"
+        if place.rank:
+            mine = (
+                f"{number(place.value)}, {rank}"
+                if math.isfinite(place.value)
+                else f"failed, {rank}"
+            )
+        else:
+            mine = "-"
+        lines.append(f"  {place.milestone:>8}{place.recorded:>8,}{went:>9}{bar:>15}   {mine}")
+    return lines
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent)

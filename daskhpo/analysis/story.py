@@ -1,0 +1,302 @@
+"""One trial's facts in words, in the order in which they happened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from daskhpo.campaign import Campaign
+from daskhpo.study import Study
+from daskhpo.trial import Decision, Fact, Outcome, TrialState
+from daskhpo.wording import count, number
+
+__all__ = ["Moment", "Story"]
+
+_LASTING = 2  # reports in a row that are told as one line from here on
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something that happened to a trial: ``time`` in seconds since the campaign began."""
+
+    time: float
+    step: int
+    text: str
+
+
+class Story:
+    """Collects the moments of one trial while a journal is read.
+
+    Parameters
+    ----------
+    number : int
+        The trial.
+    study : Study
+        Has seen every fact that :meth:`tell` is given.
+    campaign : Campaign
+        Its settings.
+
+    Attributes
+    ----------
+    moments : list of Moment
+        So far.
+
+    Examples
+    --------
+    >>> campaign = Campaign.from_mapping({
+    ...     "metric": "loss", "scheduler": {"type": "asha", "max_step": 9, "eta": 3},
+    ...     "space": {"x": {"type": "float", "low": 0.0, "high": 1.0}}, "sampler": "random"})
+    >>> facts = []
+    >>> study = campaign.study(facts.append)
+    >>> _ = study.ask(), study.report(0, 0, 1, {"loss": 0.5})
+    >>> story = Story(0, study, campaign)
+    >>> for time, fact in enumerate(facts):
+    ...     story.tell({"t": time, **fact})
+    >>> print(story.moments[1].text)
+    epoch 1: loss 0.5 is the first value recorded there; one trial in 3 goes on, so it paused \
+with a checkpoint until there are enough to compare with
+    """
+
+    def __init__(self, number: int, study: Study, campaign: Campaign) -> None:
+        self.moments: list[Moment] = []
+        self._number = number
+        self._study = study
+        self._unit = campaign.unit
+        self._metric = campaign.metric
+        self._retries = campaign.retries
+        self._sign = study.direction.sign
+        self._settings = study.scheduler.settings()
+        self._eta = self._settings.get("eta", 0)
+        self._origin = ""
+        self._began: float | None = None  # time of the campaign's first fact
+        self._unjudged: list[
+            tuple[float, int, float]
+        ] = []  # (time, step, value) between milestones
+        self._awaits: tuple[int, int] | None = None  # (milestone, others recorded since) in a pause
+        self._ending = False  # it paused because the campaign was ending
+
+    def tell(self, fact: Fact) -> None:
+        """Take a fact in, of this trial or any other."""
+        time = fact.get("t", 0.0)
+        if self._began is None:
+            self._began = time
+        if fact.get("number", self._number) != self._number:
+            self._tell_other(fact)
+            return
+        text = getattr(self, f"_on_{fact['kind']}", _silent)(fact)
+        if text:
+            self._flush()
+            self._note(time, fact.get("step", self._step), text)
+
+    def close(self) -> None:
+        """Tell what was held back."""
+        self._flush()
+
+    # ------------------------------------------------------------------ kinds of facts
+
+    def _on_offered(self, fact: Fact) -> str:
+        own = fact["origin"] == "user"
+        self._origin = "given by the user" if own else "proposed by the sampler"
+        return ""
+
+    def _on_asked(self, fact: Fact) -> str:
+        self._ending = False
+        towards = self._towards(fact["stop"])
+        if fact["why"] == "new":
+            bracket = f" in bracket {fact['rung']}" if self._settings.get("brackets", 1) > 1 else ""
+            return f"began on a worker{bracket} with a configuration {self._origin}, {towards}"
+        start = f"{self._unit} {fact['start']}" if fact["start"] else "the beginning"
+        if fact["why"] == "retry":
+            return f"went back to a worker (attempt {fact['attempt'] + 1}) from {start}, {towards}"
+        return f"{self._promoted(fact['evidence'])} It goes on from its checkpoint, {towards}"
+
+    def _on_reported(self, fact: Fact) -> str:
+        evidence = fact.get("evidence", {})
+        step, value = fact["step"], fact["metrics"].get(self._metric, float("nan"))
+        decision = Decision(fact.get("decision", Decision.CONTINUE))
+        if evidence.get("why") == "diverged":
+            return f"{evidence['error']}: it cannot be judged and has failed"
+        if decision is Decision.PAUSE and "rung" in evidence and "why" not in evidence:
+            self._awaits = (evidence["milestone"], 0)
+        text = self._verdict(step, value, decision, evidence)
+        if not text:
+            self._unjudged.append((fact.get("t", 0.0), step, value))
+            return ""
+        if "why" in evidence:
+            self._ending = True
+            text += f"; the campaign was ending ({evidence['why']}), so it paused with a checkpoint"
+        return text
+
+    def _on_ended(self, fact: Fact) -> str:
+        outcome, state = Outcome(fact["outcome"]), TrialState(fact["state"])
+        error = fact.get("error", "").strip()
+        last = error.splitlines()[-1] if error else "no reason given"
+        if outcome is Outcome.FAILED:
+            return f"failed: {last}. {self._after_failure(fact, state)}"
+        if outcome is Outcome.LOST:
+            return f"lost its worker ({last}). {self._after_loss(state)}"
+        if outcome is Outcome.INTERRUPTED and not self._ending:
+            why = last if error else "its worker had to go"
+            return f"was interrupted ({why}). It goes on from its last checkpoint"
+        trial = self._study.trials[self._number]
+        if state is TrialState.FAILED and not trial.step:
+            return trial.error
+        if state is TrialState.COMPLETED and trial.step < self._study.scheduler.max_step:
+            return f"the objective returned at {self._unit} {trial.step}, before the end"
+        return ""
+
+    def _on_closed(self, fact: Fact) -> str:
+        return f"the campaign ended: {fact['reason']}" if self._open else ""
+
+    def _on_reopened(self, fact: Fact) -> str:
+        return "the campaign was resumed" if self._open else ""
+
+    def _tell_other(self, fact: Fact) -> None:
+        """Count who is compared at the milestone at which this trial waits."""
+        evidence = fact.get("evidence", {})
+        if self._awaits and fact["kind"] == "reported" and "rung" in evidence:
+            milestone, others = self._awaits
+            self._awaits = (milestone, others + (evidence["milestone"] == milestone))
+
+    # ------------------------------------------------------------------ verdicts
+
+    def _verdict(
+        self, step: int, value: float, decision: Decision, evidence: Mapping[str, Any]
+    ) -> str:
+        if "rung" in evidence:
+            judged = self._in_place if "threshold" not in evidence else self._against_bar
+            text = f"{self._ranked(step, value, evidence)}; {judged(decision, evidence)}"
+        elif evidence.get("rule") == "median":
+            best, median = (number(self._sign * evidence[name]) for name in ("best", "median"))
+            text = (
+                f"{self._unit} {step}: its best {self._metric} so far, {best}, is worse than "
+                f"{median}, the median of the averages of {evidence['of']} other trials; it stopped"
+            )
+        elif decision is Decision.STOP:
+            text = f"{self._unit} {step}: {self._metric} {number(value)}; that is the end: complete"
+        elif "why" in evidence:
+            text = f"{self._unit} {step}: {self._metric} {number(value)}"
+        else:
+            text = ""
+        return text
+
+    def _ranked(self, step: int, value: float, evidence: Mapping[str, Any]) -> str:
+        skipped = "" if step == evidence["milestone"] else f" (milestone {evidence['milestone']})"
+        said = f"{self._unit} {step}{skipped}: {self._metric} {number(value)} is "
+        if evidence["of"] == 1:
+            return said + "the first value recorded there"
+        return said + f"rank {evidence['rank']} of the {evidence['of']} recorded there by then"
+
+    def _in_place(self, decision: Decision, evidence: Mapping[str, Any]) -> str:
+        """What the promotion form of successive halving made of a rank."""
+        within = evidence["within"]
+        quota = f"the best {within} (one in {self._eta})"
+        if decision is Decision.STOP:
+            return "that is the last milestone: complete"
+        if decision is Decision.CONTINUE or "why" in evidence:
+            return f"that is among {quota}, so it may go on, without waiting"
+        if evidence["rank"] <= within:
+            return (
+                f"that is among {quota}, but another trial came before it (higher milestones "
+                "first, then better values), so it paused with a checkpoint"
+            )
+        if not within:
+            return (
+                f"one trial in {self._eta} goes on, so it paused with a checkpoint until there "
+                "are enough to compare with"
+            )
+        return f"only {quota} may go on, so it paused with a checkpoint; it may be called back"
+
+    def _against_bar(self, decision: Decision, evidence: Mapping[str, Any]) -> str:
+        """What the stopping form made of a value."""
+        bar = number(self._sign * evidence["threshold"])
+        best = f"the best {1 / self._eta:.0%} of them are at {bar} or better"
+        if decision is Decision.CONTINUE or "why" in evidence:
+            return f"{best}, and so is it: it may go on"
+        return f"{best}, it is not: it stopped"
+
+    def _promoted(self, evidence: Mapping[str, Any]) -> str:
+        others = self._awaits[1] if self._awaits else 0
+        self._awaits = None
+        where = f"{self._unit} {evidence['milestone']}"
+        if evidence.get("tail"):
+            return (
+                "promoted by the tail rule: nothing ran, nothing was left to start and no trial "
+                "was complete, so the best one that paused at the highest milestone, "
+                f"{where}, goes on."
+            )
+        after = (
+            f"after {count(others, 'other')} had been recorded at {where}" if others else "at once"
+        )
+        rank = f"rank {evidence['rank']} of {evidence['of']}"
+        return (
+            f"promoted {after}: {rank} is among the best {evidence['within']} (one in {self._eta})."
+        )
+
+    # ------------------------------------------------------------------ what follows
+
+    def _after_failure(self, fact: Fact, state: TrialState) -> str:
+        trial = self._study.trials[self._number]
+        if state is TrialState.WAITING:
+            return (
+                f"That was failure {trial.failures} of its own, {self._retries} may be tried "
+                "again: it goes on from its last checkpoint"
+            )
+        if state is not TrialState.FAILED:
+            return "The decision that was given before stands"
+        if not fact.get("retry", True):
+            return "It would only fail the same way again, so it is given up"
+        if trial.failures > self._retries:
+            return (
+                f"That was failure {trial.failures}, {self._retries} may be tried again: "
+                "it is given up"
+            )
+        return "It is given up"
+
+    def _after_loss(self, state: TrialState) -> str:
+        if state is TrialState.WAITING:
+            return "That is not its fault: it goes on from its last checkpoint on another worker"
+        if state is TrialState.FAILED:
+            losses = self._study.trials[self._number].losses
+            return (
+                f"That was the {losses}th time without a new {self._unit} in between: most likely "
+                "it is what kills the workers (memory), so it is given up"
+            )
+        return "The decision that was given before stands"
+
+    # ------------------------------------------------------------------ inside
+
+    @property
+    def _step(self) -> int:
+        trial = self._study.trials.get(self._number)
+        return trial.step if trial else 0
+
+    @property
+    def _open(self) -> bool:
+        trial = self._study.trials.get(self._number)
+        return trial is not None and not trial.state.final
+
+    def _towards(self, stop: int) -> str:
+        end = "the end" if stop >= self._study.scheduler.max_step else "the next milestone"
+        return f"towards {self._unit} {stop}, {end}"
+
+    def _flush(self) -> None:
+        """Tell the reports that nobody judged: one by one, or many as one line."""
+        held, self._unjudged = self._unjudged, []
+        if len(held) >= _LASTING:
+            (_, first, start), (time, last, end) = held[0], held[-1]
+            text = f"{self._unit}s {first} to {last}: {self._metric} went from {number(start)} "
+            self._note(time, last, text + f"to {number(end)}")
+            return
+        for time, step, value in held:
+            self._note(time, step, f"{self._unit} {step}: {self._metric} {number(value)}")
+
+    def _note(self, time: float, step: int, text: str) -> None:
+        assert self._began is not None
+        self.moments.append(Moment(max(0.0, time - self._began), step, text))
+
+
+def _silent(fact: Fact) -> str:
+    """Facts that say nothing about a single trial."""
+    return ""

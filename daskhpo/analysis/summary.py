@@ -1,0 +1,229 @@
+"""How a campaign stands, on one screen."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from daskhpo.campaign import Campaign
+from daskhpo.schedulers.base import RungRow
+from daskhpo.study import Study
+from daskhpo.trial import Params, TrialState
+from daskhpo.wording import count, duration, listing, number
+
+__all__ = ["Incumbent", "Summary", "summary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Incumbent:
+    """The best trial so far: ``value`` is its best one and ``step`` where it had it."""
+
+    number: int
+    value: float
+    step: int
+    state: str
+    params: Params
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a campaign stands; all values as the objective reported them, whatever the direction.
+
+    Parameters
+    ----------
+    name, metric, mode, unit : str
+        Of the campaign.
+    counts : mapping
+        ``{state: number of trials}``, every state in its order.
+    incumbent : Incumbent or None
+        None before the first report.
+    rungs : tuple of RungRow
+        Lowest first; ``best`` is nan where nothing was recorded. Empty without rungs.
+    max_step : int
+        R, the step at which a trial is complete.
+    steps : int
+        Trained so far, over all trials.
+    device_seconds : float
+        How long ended jobs have held a worker, times the ranks of a trial.
+    limit : int or None
+        How many trials may begin.
+    closed : str
+        Why nothing may start any more; empty if something may.
+
+    Examples
+    --------
+    >>> campaign = Campaign.from_mapping({
+    ...     "name": "first", "metric": "accuracy", "mode": "max", "sampler": "random",
+    ...     "space": {"lr": {"type": "float", "low": 0.0, "high": 1.0}},
+    ...     "scheduler": {"type": "asha", "max_step": 9, "eta": 3},
+    ... })
+    >>> study = campaign.study()
+    >>> job = study.ask()
+    >>> _ = study.report(0, 0, 1, {"accuracy": 0.9})
+    >>> found = summary(study, campaign)
+    >>> found.incumbent.value, found.full_steps, found.saving
+    (0.9, 9, 9.0)
+    """
+
+    name: str
+    metric: str
+    mode: str
+    unit: str
+    counts: Mapping[str, int]
+    incumbent: Incumbent | None
+    rungs: tuple[RungRow, ...]
+    max_step: int
+    steps: int
+    device_seconds: float
+    limit: int | None
+    closed: str
+
+    @property
+    def trials(self) -> int:
+        """How many have begun."""
+        return sum(self.counts.values())
+
+    @property
+    def full_steps(self) -> int:
+        """Steps if every trial that has begun had been trained to the end."""
+        return self.trials * self.max_step
+
+    @property
+    def saving(self) -> float:
+        """How many times more steps that would be; nan before the first report."""
+        return self.full_steps / self.steps if self.steps else math.nan
+
+    @property
+    def full_device_seconds(self) -> float:
+        """Worker time that full training would take, at the pace so far; nan before it is known."""
+        return self.device_seconds * self.saving
+
+    def to_text(self) -> str:
+        """Write it for a terminal; fits in 100 columns."""
+        goal = "minimise" if self.mode == "min" else "maximise"
+        of = f" of {self.limit:,}" if self.limit else ""
+        states = [f"{n:,} {state}" for state, n in self.counts.items() if n]
+        lines = [f"{self.name}: {goal} {self.metric}", ""]
+        lines.append(f"trials    {self.trials:,}{of} begun: {', '.join(states) or 'none yet'}")
+        lines += _best_lines(self.incumbent, self.metric, self.unit)
+        lines += _rung_lines(self.rungs, self.metric, self.unit)
+        lines += self._compute_lines()
+        if self.closed:
+            lines.append(f"ended     {self.closed}")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain JSON data; what has no value is None."""
+        best = self.incumbent
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        return plain | {
+            "counts": dict(self.counts),
+            "incumbent": None
+            if best is None
+            else {name: getattr(best, name) for name in Incumbent.__slots__}
+            | {"params": dict(best.params)},
+            "rungs": [
+                {name: getattr(row, name) for name in RungRow.__slots__}
+                | {"best": _finite(row.best)}
+                for row in self.rungs
+            ],
+            "trials": self.trials,
+            "full_steps": self.full_steps,
+            "saving": _finite(self.saving),
+            "full_device_seconds": _finite(self.full_device_seconds),
+        }
+
+    def _compute_lines(self) -> list[str]:
+        trained = count(self.steps, self.unit)
+        if not self.steps:
+            return [f"compute   {trained} trained"]
+        full = f"all trials to {self.unit} {self.max_step}: {self.full_steps:,}"
+        lines = [f"compute   {trained} trained; {full}, {self.saving:.1f} times as many"]
+        if self.device_seconds:
+            took, whole = duration(self.device_seconds), duration(self.full_device_seconds)
+            lines.append(f"          {took} of workers' time; all trials to the end: about {whole}")
+        return lines
+
+
+_PLAIN = [
+    "name",
+    "metric",
+    "mode",
+    "unit",
+    "max_step",
+    "steps",
+    "device_seconds",
+    "limit",
+    "closed",
+]  # fields that are JSON as they are
+
+
+def summary(study: Study, campaign: Campaign) -> Summary:
+    """Take stock of a study.
+
+    Use it wherever a campaign is shown: a live study gives a live summary.
+
+    Parameters
+    ----------
+    study : Study
+        The campaign's; replayed or live.
+    campaign : Campaign
+        Its settings.
+
+    Returns
+    -------
+    Summary
+    """
+    states = Counter(trial.state for trial in study.trials.values())
+    best = study.best
+    held = sum(trial.seconds for trial in study.trials.values())
+    return Summary(
+        name=campaign.name,
+        metric=study.metric,
+        mode=study.direction.value,
+        unit=campaign.unit,
+        counts={state.value: states[state] for state in TrialState},
+        incumbent=None
+        if best is None
+        else Incumbent(best.number, best.best_value, best.best_step, best.state.value, best.params),
+        rungs=tuple(_as_reported(row, study.direction.sign) for row in study.scheduler.table()),
+        max_step=study.scheduler.max_step,
+        steps=study.steps,
+        device_seconds=held * campaign.workers.ranks,
+        limit=study.limit,
+        closed=study.closed or "",
+    )
+
+
+def _as_reported(row: RungRow, sign: float) -> RungRow:
+    return replace(row, best=sign * row.best if math.isfinite(row.best) else math.nan)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _best_lines(best: Incumbent | None, metric: str, unit: str) -> list[str]:
+    if best is None:
+        return ["best      nothing was reported yet"]
+    where = f"{unit} {best.step} of trial {best.number} ({best.state})"
+    params = [(name, str(value)) for name, value in best.params.items()]
+    return [f"best      {metric} {number(best.value)} at {where}", *listing(params, indent=10)]
+
+
+def _rung_lines(rungs: tuple[RungRow, ...], metric: str, unit: str) -> list[str]:
+    if not rungs:
+        return []
+    several = len({row.bracket for row in rungs}) > 1
+    best = f"best {metric}"
+    top = max(row.milestone for row in rungs)
+    lines = [f"rungs     {'bracket':>8}" if several else "rungs   "]
+    lines[0] += f"{unit:>8}{'trials':>8}{'went on':>9}  {best:>14}"
+    for row in reversed(rungs):
+        went = "-" if row.milestone == top else f"{row.promoted:,}"
+        cells = f"{row.milestone:>8}{row.recorded:>8,}{went:>9}  {number(row.best):>14}"
+        lines.append((f"{'':<10}{row.bracket:>8}" if several else " " * 8) + cells)
+    return lines

@@ -1,0 +1,232 @@
+"""``run`` and ``resume``: tune."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import yaml
+
+from daskhpo.campaign import Budget, Campaign
+from daskhpo.cli import options
+from daskhpo.cli.objective import find_objective, module_of
+from daskhpo.exceptions import CampaignError
+from daskhpo.store.directory import CampaignDirectory
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from daskhpo.tuner import Tuner
+    from daskhpo.tuner.progress import Progress
+
+__all__ = ["resume", "run"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Where:
+    """Where trials run: here, on a new local cluster, or on a cluster that exists."""
+
+    debug: bool = False
+    workers: int | None = None
+    address: str | None = None
+    scheduler_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        names = ("debug", "workers", "address", "scheduler_file")
+        given = [name for name in names if getattr(self, name)]
+        if len(given) > 1:
+            one, other = (f"--{name.replace('_', '-')}" for name in given[:2])
+            raise click.UsageError(f"{one} and {other} exclude each other: keep one of them")
+
+    @contextlib.contextmanager
+    def client(self, campaign: Campaign) -> Iterator[Client]:
+        """A client of the cluster."""
+        from daskhpo.cluster.existing import existing_client
+        from daskhpo.cluster.local import local_client
+
+        if self.address or self.scheduler_file:
+            module = module_of(campaign)
+            with existing_client(
+                self.address, scheduler_file=self.scheduler_file, module=module
+            ) as client:
+                yield client
+        else:
+            count = self.workers or campaign.workers.count
+            with local_client(dataclasses.replace(campaign.workers, count=count)) as client:
+                yield client
+
+
+@click.command()
+@click.argument(
+    "file", metavar="CAMPAIGN.yaml", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option(
+    "--path",
+    type=click.Path(path_type=Path),
+    help="Campaign directory; by default what the file says, else runs/NAME.",
+)
+@options.budget
+@options.cluster
+@options.as_json
+def run(file: Path, path: Path | None, as_json: bool, **given: Any) -> None:
+    """Tune as a campaign file says.
+
+    Everything in the file is checked before anything starts. Where the directory holds this
+    campaign already, it goes on.
+
+    Ctrl-C once: nothing new starts and running trials pause with a checkpoint at their next
+    report. Twice: they are left behind. Either way the campaign can be resumed.
+
+    \b
+    Example:
+      daskhpo run data/quickstart.yaml
+      daskhpo run sweep.yaml --path runs/second --trials 100 --workers 8
+      daskhpo run sweep.yaml --scheduler-file scheduler.json --hours 23.5
+    """
+    where, limits = _sorted(given)
+    settings = _settings(file)
+    chosen = settings.get("path")
+    if chosen is not None and not (isinstance(chosen, str) and chosen):
+        raise CampaignError(f"path={chosen!r}: must be the path of a directory")
+    campaign = Campaign.from_mapping(settings)
+    # What is recorded is what was asked for, here too: a resumed campaign has the same budget.
+    campaign = dataclasses.replace(campaign, budget=_budget(campaign, limits))
+    _tune(campaign, path or Path(chosen or Path("runs", campaign.name)), where, as_json)
+
+
+@click.command()
+@options.campaign
+@options.budget
+@options.cluster
+@options.as_json
+def resume(directory: CampaignDirectory, as_json: bool, **given: Any) -> None:
+    """Go on with a campaign, however it ended.
+
+    Budgets are those of the campaign, unless others are given here.
+
+    \b
+    Example:
+      daskhpo resume runs/first
+      daskhpo resume runs/first --trials 200
+    """
+    where, limits = _sorted(given)
+    campaign = Campaign.from_mapping(directory.config())
+    campaign = dataclasses.replace(campaign, budget=_budget(campaign, limits))
+    _tune(campaign, directory.path, where, as_json)
+
+
+def _sorted(given: Mapping[str, Any]) -> tuple[Where, dict[str, Any]]:
+    """The options of :func:`options.cluster`, and those of :func:`options.budget` that were set."""
+    names = [field.name for field in dataclasses.fields(Where)]
+    limits = {name: v for name, v in given.items() if name not in names and v is not None}
+    return Where(**{name: given[name] for name in names}), limits
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CampaignError(f"{file} is no YAML file: {error}") from error
+    if not isinstance(settings, dict):
+        raise CampaignError(f"{file}: must hold keys such as metric, space and scheduler")
+    if settings.pop("schema_version", None) is not None:
+        settings.pop("token", None)  # a copied campaign.yaml: the new campaign is another one
+    settings.setdefault("name", file.stem)
+    return settings
+
+
+def _budget(campaign: Campaign, limits: Mapping[str, Any]) -> Budget:
+    budget = Budget(**{**campaign.budget.given, **limits})
+    if not budget.given:
+        raise CampaignError(
+            "budget: none given; add 'budget: {trials: 30}' to the campaign file, or use --trials, "
+            "--steps, --hours or --device-hours"
+        )
+    return budget
+
+
+def _tune(campaign: Campaign, path: Path, where: Where, as_json: bool) -> None:
+    from daskhpo.tuner import Tuner
+    from daskhpo.tuner.progress import Progress
+
+    tuner = Tuner.from_campaign(find_objective(campaign), campaign, path)
+    limits: dict[str, Any] = campaign.budget.given
+    with Progress(campaign.unit) as progress, _logged(tuner.directory.log_path, progress):
+        _announce(progress, campaign, tuner, path)
+        if where.debug:
+            tuner.debug(**limits)
+        else:
+            with where.client(campaign) as client:
+                if client.dashboard_link:
+                    progress.say(f"dashboard: {client.dashboard_link}")
+                tuner.run(client, watch=progress, **limits)
+    _conclude(tuner, path, as_json)
+
+
+def _announce(progress: Progress, campaign: Campaign, tuner: Tuner, path: Path) -> None:
+    doing = "going on" if tuner.directory.exists() else "beginning"
+    limits = [
+        f"{value:g} {name.replace('_', '-')}" for name, value in campaign.budget.given.items()
+    ]
+    progress.say(f"{doing} with {campaign.name!r} in {path}: at most {', '.join(limits)}")
+
+
+def _conclude(tuner: Tuner, path: Path, as_json: bool) -> None:
+    """Say how it ended; a campaign in which no trial ever reported has failed."""
+    from daskhpo.analysis.summary import summary
+
+    study = tuner.study
+    result = summary(study, tuner.campaign)
+    best = study.best
+    if as_json:
+        options.print_json(result.to_dict())
+    else:
+        click.echo(result.to_text())
+        click.echo(_closer(path, 0 if best is None else best.number, bool(study.closed)))
+    if best is None and study.trials:
+        errors = [trial.error for trial in study.trials.values() if trial.error]
+        raise options.Failed(
+            "no trial succeeded. " + (f"The first error:\n{errors[0]}" if errors else "")
+        )
+
+
+def _closer(path: Path, number: int, closed: bool) -> str:
+    """The commands to look closer."""
+    context = click.get_current_context()
+    program = context.parent.command_path if context.parent else "daskhpo"
+    quoted = shlex.quote(os.fspath(path))
+    lines = [
+        f"  {program} status {quoted}",
+        f"  {program} explain {quoted} {number}",
+        f"  {program} export {quoted} OUT",
+    ]
+    if closed:
+        lines.append(f"  {program} resume {quoted}")
+    return "\n".join(["", "look closer", *lines])
+
+
+@contextlib.contextmanager
+def _logged(path: Path, progress: Progress) -> Iterator[None]:
+    """Warnings go to people, everything to the campaign's own log."""
+    logger = logging.getLogger("daskhpo")
+    file = logging.FileHandler(path, delay=True, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    progress.handler.setLevel(logging.WARNING)
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    for handler in (file, progress.handler):
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in (file, progress.handler):
+            logger.removeHandler(handler)
+        file.close()
+        logger.setLevel(before)
