@@ -56,7 +56,7 @@ def propagate(particles: Particles) -> tuple[Particles, Surface]:
     Returns
     -------
     particles : Particles
-        Those that start inside the tracker with some transverse momentum.
+        Those that start inside the tracker with some transverse momentum and leave it.
     surface : Surface
         Where they leave it, row by row.
     """
@@ -117,6 +117,8 @@ def _helix(particles: Particles) -> tuple[Float, Float]:
     cosine = (radius**2 + centre**2 - RADIUS**2) / (2 * np.abs(radius) * centre)
     to_side = closest + np.abs(np.arccos(np.clip(cosine, -1, 1)) / omega)
     time = np.where(crosses, np.minimum(to_side, time), time)
+    leaves = np.isfinite(time)
+    time = np.where(leaves, time, 0.0)
     angle = phi - omega * time
     point = np.column_stack(
         [
@@ -125,11 +127,12 @@ def _helix(particles: Particles) -> tuple[Float, Float]:
             z + velocity_z * time,
         ]
     )
+    point[~leaves] = 0.0  # on the beam, where `propagate` leaves it out
     return point, phi - omega * closest
 
 
 def _to_end(z: Float, speed: Float) -> Float:
     """Return the time to the end cap ahead; a particle that flies across never gets there."""
-    moves = speed != 0
     way = np.copysign(HALF_LENGTH, speed) - z
-    return np.divide(way, speed, out=np.full_like(z, np.inf), where=moves)
+    with np.errstate(over="ignore"):
+        return np.divide(way, speed, out=np.full_like(z, np.inf), where=speed != 0)
