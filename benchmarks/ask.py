@@ -1,10 +1,12 @@
 """How long a suggestion takes, and how good suggestions are.
 
 ``python benchmarks/ask.py`` prints the latency of ``Bayes.suggest`` with up to 1,000 results and
-64 pending trials in 8 mixed dimensions, and of a free worker whose suggestion was made ahead; ``--quality SEEDS`` adds a comparison of the best values
-found in 60 evaluations, 8 of them pending, with random search and with a blocking
-``skopt.Optimizer``. The latter sees every result before it has to propose, which no parallel
-sampler can: it marks what is to be had.
+64 pending trials in 8 mixed dimensions, and how long a free worker waits when suggestions are
+made ahead in a thread.
+
+``--quality SEEDS`` adds the best values found in 60 evaluations, 8 of them pending, next to those
+of random search; ``--skopt`` those of ``skopt.Optimizer``, which blocks: it sees every result
+before it has to propose, as no parallel sampler can, and so marks what is to be had.
 """
 
 from __future__ import annotations
@@ -163,7 +165,7 @@ def latency(results: int, pending: int = 64, asks: int = 300) -> None:
 
 
 def prefetched(sampler: Sampler, done: int, number: int, asks: int) -> list[float]:
-    """Return how long a worker waits when a thread keeps 16 suggestions ready, 20 asks a second."""
+    """Return how long a worker waits when a thread keeps 16 suggestions ready, 10 asks a second."""
     ready: queue.Queue[Params | None] = queue.Queue(maxsize=16)
 
     def produce() -> None:
@@ -179,7 +181,7 @@ def prefetched(sampler: Sampler, done: int, number: int, asks: int) -> list[floa
         begin = time.perf_counter()
         ready.get()
         waits.append(time.perf_counter() - begin)
-        time.sleep(0.05)
+        time.sleep(0.1)
     thread.join()
     return waits
 

@@ -52,8 +52,7 @@ def main() -> None:
         tuner.run(client, trials=options.trials)
         seconds = time.perf_counter() - begin
         study = tuner.study
-    jobs = sum(trial.attempt + 1 for trial in study.trials.values())
-    answer = {"trials": len(study.trials), "reports": study.reports, "seconds": seconds, "jobs": jobs}
+    answer = {"trials": len(study.trials), "reports": study.reports, "seconds": seconds}
     print(json.dumps(answer))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -104,6 +105,10 @@ class Workers:
             raise CampaignError(f"workers.isolate={self.isolate!r}: must be true or false")
         if not isinstance(self.resources, Mapping):
             raise CampaignError(f"workers.resources={self.resources!r}: must map names to numbers")
+        for name, amount in self.resources.items():
+            _check_number(f"workers.resources.{name}", amount)
+        if not isinstance(self.memory, str | None):
+            raise CampaignError(f"workers.memory={self.memory!r}: must be a text such as '4 GiB'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,9 @@ class Campaign:
         ``"module:function"``, or a description when the objective was given in Python.
     command : str
         A shell command instead of an objective.
+    metrics_file : str
+        Where the command writes its metrics, if not to its file descriptor; see
+        :class:`daskhpo.worker.command.CommandObjective`.
     mode : {"min", "max"}
         Direction of the metric.
     unit : str
@@ -157,6 +165,7 @@ class Campaign:
     sampler: Mapping[str, Any] = field(default_factory=lambda: {"type": "bayes"})
     objective: str = ""
     command: str = ""
+    metrics_file: str = ""
     mode: str = "min"
     unit: str = "epoch"
     seed: int = 0
@@ -173,6 +182,11 @@ class Campaign:
             value = getattr(self, name)
             if not isinstance(value, str) or not value:
                 raise CampaignError(f"{name}={value!r}: must be a name")
+        for name in ("objective", "command", "metrics_file"):
+            if not isinstance(getattr(self, name), str):
+                raise CampaignError(f"{name}={getattr(self, name)!r}: must be a text")
+        if isinstance(self.points, str) or not isinstance(self.points, Sequence):
+            raise CampaignError(f"points={self.points!r}: must be a list of configurations")
         for name in ("seed", "retries"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -276,5 +290,5 @@ def _check_number(name: str, value: object, *, whole: bool = False) -> None:
     kinds = int if whole else (int, float)
     least = "an integer of at least 1" if whole else "a number above 0"
     good = isinstance(value, kinds) and not isinstance(value, bool)
-    if not good or not value > 0:  # type: ignore[operator]
+    if not good or not 0 < value < math.inf:  # type: ignore[operator]
         raise CampaignError(f"{name}={value!r}: must be {least}")

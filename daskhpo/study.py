@@ -109,6 +109,7 @@ class Study:
         self.offers: deque[tuple[int, Params]] = deque()  # suggestions that wait for a worker
         self.reports = 0  # accepted ones
         self.steps = 0  # trained and reported, summed over trials
+        self.seconds = 0.0  # that jobs have held workers, summed over trials
         self._waiting: deque[int] = deque()  # interrupted trials, first come first served
         self._next = 0  # number of the next suggestion
         self._best: int | None = None
@@ -186,9 +187,10 @@ class Study:
             return None
         if self._waiting:
             return self._retry(self.trials[self._waiting.popleft()])
-        promotion = self.scheduler.promote(drained=False)
-        if promotion is not None:
-            return self._promote(promotion)
+        while (promotion := self.scheduler.promote(drained=False)) is not None:
+            if promotion.number not in self.running:
+                return self._promote(promotion)
+            self._promote_early(promotion)
         if self.may_begin:
             if not self.offers and inline:
                 self._suggest()
@@ -205,11 +207,13 @@ class Study:
         Idempotent per (trial, step): a repeated step is not recorded again and gets the standing
         decision, and so does a step beyond a pause or stop that was already decided (it is
         reported again when the trial comes back). A report of an older attempt, or of a trial
-        that is not running, is answered with STOP and leaves no trace.
+        that is not running, leaves no trace: it is told to pause, so that it leaves a checkpoint
+        to the attempt that counts, or to stop if the trial is over.
         """
         trial = self.trials.get(number)
         if trial is None or attempt != trial.attempt or trial.state is not TrialState.RUNNING:
-            return Answer(Decision.STOP, step, {"why": "superseded"})
+            over = trial is None or trial.state.final
+            return Answer(Decision.STOP if over else Decision.PAUSE, step, {"why": "superseded"})
         if step <= trial.step or trial.decision is not Decision.CONTINUE:
             return self._standing(trial, step)
         value = metrics.get(self.metric)
@@ -258,6 +262,7 @@ class Study:
         if attempt != trial.attempt or trial.state is not TrialState.RUNNING:
             return trial.state
         trial.seconds += seconds
+        self.seconds += seconds
         trial.state = self._settle(trial, Outcome(outcome), error, retry)
         self.running.discard(number)
         if trial.state is TrialState.WAITING:
@@ -286,20 +291,16 @@ class Study:
             If a fact is not what this study would have decided: the journal belongs to other
             settings, or was changed.
         """
-        expected: Fact = {}
-
-        def compare(fact: Fact) -> None:
-            for key in _COMPARED.get(fact["kind"], ()):
-                if fact.get(key) != expected.get(key):
-                    raise ReplayError(
-                        f"fact {expected.get('seq', '?')} ({fact['kind']}): the journal says "
-                        f"{key}={expected.get(key)!r}, its settings lead to {fact.get(key)!r}"
-                    )
-
-        emit, self.emit = self.emit, compare
+        emitted: list[Fact] = []
+        emit, self.emit = self.emit, emitted.append
         try:
-            for expected in facts:
-                self._apply(expected)
+            for fact in facts:
+                try:
+                    self._apply(fact)
+                except (KeyError, TypeError, ValueError) as error:
+                    raise ReplayError(f"{_name(fact)} cannot be: {error!r}") from error
+                _compare(fact, emitted)
+                emitted.clear()
         finally:
             self.emit = emit
         return self
@@ -309,11 +310,11 @@ class Study:
         if kind == "reported":
             self.report(fact["number"], fact["attempt"], fact["step"], fact["metrics"])
         elif kind == "asked":
-            if self.ask(inline=False) is None:
-                raise ReplayError(
-                    f"fact {fact.get('seq', '?')} (asked): the journal starts trial "
-                    f"{fact['number']}, its settings lead to nothing to start"
-                )
+            self.ask(inline=False)
+        elif kind == "promoted":
+            promotion = self.scheduler.promote(drained=False)
+            if promotion is not None:
+                self._promote_early(promotion)
         elif kind == "offered":
             self.offer(fact["params"], origin=fact["origin"])
         elif kind == "ended":
@@ -348,11 +349,21 @@ class Study:
         return self._job(trial, {"why": "new"})
 
     def _promote(self, promotion: Promotion) -> Job:
+        trial = self._advance(promotion)
+        trial.attempt += 1
+        return self._job(trial, {"why": "promotion", "evidence": promotion.evidence})
+
+    def _promote_early(self, promotion: Promotion) -> None:
+        """Promote a trial that is still saving its checkpoint: it goes on once it has left."""
+        trial = self._advance(promotion)
+        fact: Fact = {"kind": "promoted", "number": trial.number, "rung": trial.rung}
+        self.emit(fact | {"stop": trial.stop, "evidence": promotion.evidence})
+
+    def _advance(self, promotion: Promotion) -> Trial:
         trial = self.trials[promotion.number]
         trial.rung, trial.stop = promotion.rung, promotion.stop
         trial.decision = Decision.CONTINUE
-        trial.attempt += 1
-        return self._job(trial, {"why": "promotion", "evidence": promotion.evidence})
+        return trial
 
     def _retry(self, trial: Trial) -> Job:
         trial.attempt += 1
@@ -374,7 +385,8 @@ class Study:
             return Answer(trial.decision, step)
         if self.closed is not None:
             return Answer(Decision.PAUSE, step, {"why": self.closed})
-        return Answer(Decision.CONTINUE, trial.stop)
+        # A pause may stand at a step beyond its milestone: it is given there, not before.
+        return Answer(Decision.CONTINUE, max(trial.stop, trial.step))
 
     def _judge(self, trial: Trial, step: int, metrics: Mapping[str, float], value: float) -> Answer:
         trial.value, trial.metrics = value, metrics
@@ -444,7 +456,12 @@ class Study:
         self.scheduler.fail(trial.number)
         self.sampler.tell(trial.number, trial.step, math.inf)
         if self._best == trial.number:
-            alive = [t for t in self.trials.values() if t.best_step and not t.error]
+            lost = TrialState.FAILED
+            alive = [
+                t
+                for t in self.trials.values()
+                if t.best_step and not t.error and t.state is not lost
+            ]
             sign = self.direction.sign
             self._best = (
                 min(alive, key=lambda t: (sign * t.best_value, t.number)).number if alive else None
@@ -458,10 +475,29 @@ class Study:
 
 _COMPARED: dict[str, tuple[str, ...]] = {  # {kind: what a replay must reproduce}
     "asked": ("number", "attempt", "rung", "start", "stop"),
+    "promoted": ("number", "rung", "stop"),
     "reported": ("number", "attempt", "step", "decision"),
     "ended": ("number", "attempt", "state"),
     "offered": ("number",),
 }
+
+
+def _compare(fact: Fact, emitted: list[Fact]) -> None:
+    """Make sure that a replayed fact led to itself and to nothing else."""
+    kinds = [found["kind"] for found in emitted]
+    if kinds != [fact["kind"]]:
+        led = f"lead to {kinds[0]}" if kinds else "lead to nothing"
+        raise ReplayError(f"{_name(fact)}: the settings of the study {led} there")
+    for key in _COMPARED.get(fact["kind"], ()):
+        if emitted[0].get(key) != fact.get(key):
+            raise ReplayError(
+                f"{_name(fact)}: the journal says {key}={fact.get(key)!r}, its settings lead to "
+                f"{emitted[0].get(key)!r}"
+            )
+
+
+def _name(fact: Fact) -> str:
+    return f"fact {fact.get('seq', '?')} ({fact.get('kind')}, trial {fact.get('number', '-')})"
 
 
 def _drop(fact: Fact) -> None:

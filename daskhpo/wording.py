@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["clock", "count", "duration", "listing", "number"]
+__all__ = ["clock", "count", "duration", "listing", "number", "value"]
 
 
 def number(value: float) -> str:
@@ -16,6 +16,17 @@ def number(value: float) -> str:
     ('0.123457', '-', '-')
     """
     return f"{value:.6g}" if math.isfinite(value) else "-"
+
+
+def value(given: object) -> str:
+    """Write the value of a parameter: as it is, long floats shortened.
+
+    Examples
+    --------
+    >>> value(0.0123456789), value(3), value("adam"), value(None)
+    ('0.0123457', '3', 'adam', 'None')
+    """
+    return number(given) if isinstance(given, float) else str(given)
 
 
 def duration(seconds: float) -> str:

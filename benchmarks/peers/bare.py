@@ -30,7 +30,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args()
     rng = np.random.default_rng(0)
-    points = [(rng.uniform(), int(rng.integers(1, 9)), options.steps) for _ in range(options.trials)]
+    points = [
+        (rng.uniform(), int(rng.integers(1, 9)), options.steps) for _ in range(options.trials)
+    ]
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,

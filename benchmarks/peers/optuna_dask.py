@@ -43,7 +43,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--pruner", choices=["none", "asha"], default="none")
     options = parser.parse_args()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     pruner = (
         optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
         if options.pruner == "asha"
@@ -54,6 +53,8 @@ def main() -> None:
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
+        client.run(optuna.logging.set_verbosity, optuna.logging.ERROR)  # a line per trial costs
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         begin = time.perf_counter()
         study = optuna.create_study(
             storage=DaskStorage(client=client),

@@ -14,11 +14,15 @@ from daskhpo.analysis.reading import Reading
 from daskhpo.analysis.story import Moment, Story
 from daskhpo.exceptions import CampaignError
 from daskhpo.trial import Fact, Trial, TrialState
-from daskhpo.wording import clock, listing, number
+from daskhpo.wording import clock, listing, number, value
 
 __all__ = ["Explanation", "Place", "explain"]
 
 _WIDTH = 96
+_MORE = (
+    "Whoever went on was among the best when its turn came. Where later trials are better than "
+    "earlier ones, more than one in"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class Explanation:
         """Write it for a terminal; fits in 100 columns."""
         lines = [*_wrapped(self.headline, ""), ""]
         lines += listing(
-            [(name, str(value)) for name, value in self.trial.params.items()], indent=2
+            [(name, value(given)) for name, given in self.trial.params.items()], indent=2
         )
         lines += ["", "What happened (time since the campaign began)"]
         for moment in self.moments:
@@ -81,6 +85,8 @@ class Explanation:
         if self.places:
             lines += ["", f"The milestones today (one trial in {self.eta} goes on)"]
             lines += _ladder(self.places, self.unit)
+            if any(p.went_on > p.recorded // self.eta for p in self.places[:-1]):
+                lines += _wrapped(f"{_MORE} {self.eta} goes on.", "  ")
         if self.trial.error:
             lines += [
                 "",

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from daskhpo.analysis.reading import Reading
-from daskhpo.exceptions import StoreError
+from daskhpo.exceptions import CampaignError
 from daskhpo.store.disk import disk_error
 from daskhpo.trial import Fact
 
@@ -42,20 +42,22 @@ def export(
 
     Raises
     ------
+    CampaignError
+        If ``out`` holds something already, or the format is unknown.
     StoreError
-        If ``out`` holds something already or cannot be written, or the campaign cannot be read.
+        If ``out`` cannot be written, or the campaign cannot be read.
 
     Examples
     --------
     >>> export("runs/first", "first", format="parquet")
     Traceback (most recent call last):
-    daskhpo.exceptions.StoreError: format='parquet': must be 'csv' or 'zarr'
+    daskhpo.exceptions.CampaignError: format='parquet': must be 'csv' or 'zarr'
     """
     if format not in FORMATS:
-        raise StoreError(f"format={format!r}: must be 'csv' or 'zarr'")
+        raise CampaignError(f"format={format!r}: must be 'csv' or 'zarr'")
     target = Path(out)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise StoreError(f"{target} exists already: choose a new path")
+        raise CampaignError(f"out={str(target)!r}: exists already; choose a new path")
     reading = Reading(campaign)
     try:
         return _to_zarr(reading, target) if format == "zarr" else _to_csv(reading, target)

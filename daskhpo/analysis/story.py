@@ -106,9 +106,9 @@ with a checkpoint until there are enough to compare with
         if fact["why"] == "new":
             bracket = f" in bracket {fact['rung']}" if self._settings.get("brackets", 1) > 1 else ""
             return f"began on a worker{bracket} with a configuration {self._origin}, {towards}"
-        start = f"{self._unit} {fact['start']}" if fact["start"] else "the beginning"
         if fact["why"] == "retry":
-            return f"went back to a worker (attempt {fact['attempt'] + 1}) from {start}, {towards}"
+            seen = f", last seen at {self._unit} {fact['start']}" if fact["start"] else ""
+            return f"went back to a worker (attempt {fact['attempt'] + 1}{seen}), {towards}"
         return f"{self._promoted(fact['evidence'])} It goes on from its checkpoint, {towards}"
 
     def _on_reported(self, fact: Fact) -> str:
@@ -260,8 +260,8 @@ with a checkpoint until there are enough to compare with
         if state is TrialState.FAILED:
             losses = self._study.trials[self._number].losses
             return (
-                f"That was the {losses}th time without a new {self._unit} in between: most likely "
-                "it is what kills the workers (memory), so it is given up"
+                f"Since it has now lost {losses} workers without a new {self._unit} in between, it "
+                "most likely kills them itself (memory), so it is given up"
             )
         return "The decision that was given before stands"
 

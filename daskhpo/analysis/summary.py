@@ -12,7 +12,7 @@ from daskhpo.campaign import Campaign
 from daskhpo.schedulers.base import RungRow
 from daskhpo.study import Study
 from daskhpo.trial import Params, TrialState
-from daskhpo.wording import count, duration, listing, number
+from daskhpo.wording import count, duration, listing, number, value
 
 __all__ = ["Incumbent", "Summary", "summary"]
 
@@ -210,7 +210,7 @@ def _best_lines(best: Incumbent | None, metric: str, unit: str) -> list[str]:
     if best is None:
         return ["best      nothing was reported yet"]
     where = f"{unit} {best.step} of trial {best.number} ({best.state})"
-    params = [(name, str(value)) for name, value in best.params.items()]
+    params = [(name, value(given)) for name, given in best.params.items()]
     return [f"best      {metric} {number(best.value)} at {where}", *listing(params, indent=10)]
 
 

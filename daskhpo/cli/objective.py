@@ -92,10 +92,11 @@ def _import(text: str, module: str) -> Any:
 def _command(campaign: Campaign) -> Objective:
     from daskhpo.worker.command import CommandObjective
 
-    objective = CommandObjective(campaign.command)
+    objective = CommandObjective(campaign.command, metrics=campaign.metrics_file or None)
     known = ("max_step", "number", "seed", "dir")
     try:
-        objective.fill(campaign.command, dict.fromkeys([*campaign.space, *known], "0"))
+        for template in (campaign.command, campaign.metrics_file):
+            objective.fill(template, dict.fromkeys([*campaign.space, *known], "0"))
     except ObjectiveError as error:
         raise CampaignError(str(error)) from error
     return objective

@@ -11,7 +11,7 @@ import click
 
 from daskhpo.cli import options
 from daskhpo.store.directory import CampaignDirectory
-from daskhpo.wording import listing, number
+from daskhpo.wording import listing, number, value
 
 if TYPE_CHECKING:
     from daskhpo.analysis.reading import Reading
@@ -69,7 +69,9 @@ def best(directory: CampaignDirectory, as_json: bool) -> None:
         f"trial {incumbent.number} ({incumbent.state}): {found.metric} {number(incumbent.value)} "
         f"at {found.unit} {incumbent.step}"
     )
-    for line in listing([(name, str(value)) for name, value in incumbent.params.items()], indent=2):
+    for line in listing(
+        [(name, value(given)) for name, given in incumbent.params.items()], indent=2
+    ):
         click.echo(line)
 
 

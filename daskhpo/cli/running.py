@@ -58,8 +58,13 @@ class Where:
             ) as client:
                 yield client
         else:
-            count = self.workers or campaign.workers.count
-            with local_client(dataclasses.replace(campaign.workers, count=count)) as client:
+            workers = campaign.workers
+            with local_client(
+                count=self.workers or workers.count,
+                threads=workers.threads,
+                memory=workers.memory,
+                resources=workers.resources,
+            ) as client:
                 yield client
 
 
@@ -157,6 +162,7 @@ def _tune(campaign: Campaign, path: Path, where: Where, as_json: bool) -> None:
     from daskhpo.tuner.progress import Progress
 
     tuner = Tuner.from_campaign(find_objective(campaign), campaign, path)
+    tuner.check()
     limits: dict[str, Any] = campaign.budget.given
     with Progress(campaign.unit) as progress, _logged(tuner.directory.log_path, progress):
         _announce(progress, campaign, tuner, path)

@@ -100,11 +100,14 @@ def existing_client(
     except (OSError, ValueError) as error:
         raise CampaignError(f"no Dask scheduler answers at {where}: {error}") from error
     with client:
+        modules = Modules(os.getcwd(), module)
         try:
-            client.register_plugin(Modules(os.getcwd(), module))
+            client.register_plugin(modules)
         except ImportError as error:
             raise CampaignError(
                 f"the workers at {where} cannot import the objective's module {module!r} "
                 f"({error}): install it there, or start them with its directory in PYTHONPATH"
             ) from error
         yield client
+        if client.status == "running":
+            client.unregister_worker_plugin(modules.name)  # type: ignore[no-untyped-call]

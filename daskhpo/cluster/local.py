@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dask.config
 from dask.utils import parse_bytes
 
 import daskhpo.config  # noqa: F401 (makes the defaults known)
-from daskhpo.campaign import Workers
 from daskhpo.exceptions import CampaignError
 
 if TYPE_CHECKING:
@@ -26,7 +25,13 @@ _DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 
 @contextlib.contextmanager
-def local_client(workers: Workers) -> Iterator[Client]:
+def local_client(
+    *,
+    count: int = 2,
+    threads: int = 1,
+    memory: str | None = None,
+    resources: Mapping[str, float] | None = None,
+) -> Iterator[Client]:
     """A client of a new cluster on this machine; both end with the context.
 
     Use it where there is no cluster: every worker is a process of its own, so that trials train
@@ -34,9 +39,14 @@ def local_client(workers: Workers) -> Iterator[Client]:
 
     Parameters
     ----------
-    workers : Workers
-        ``count`` processes with ``threads`` trials each, ``memory`` as the limit of each (an
-        even share of the machine if None), and ``resources`` for every thread.
+    count : int
+        Worker processes.
+    threads : int
+        Trials that a worker trains at the same time.
+    memory : str, optional
+        Memory limit of a worker, such as ``"4 GiB"``; an even share of the machine by default.
+    resources : mapping, optional
+        Dask resources that a trial takes; every worker has them once per thread.
 
     Yields
     ------
@@ -47,11 +57,11 @@ def local_client(workers: Workers) -> Iterator[Client]:
     Raises
     ------
     CampaignError
-        If ``workers.memory`` is no amount of memory.
+        If ``memory`` is no amount of memory.
 
     Examples
     --------
-    >>> with local_client(Workers(count=1)) as client:  # doctest: +SKIP
+    >>> with local_client(count=1) as client:  # doctest: +SKIP
     ...     tuner.run(client, trials=100)
     """
     from distributed import Client, LocalCluster
@@ -59,30 +69,41 @@ def local_client(workers: Workers) -> Iterator[Client]:
     with (
         tempfile.TemporaryDirectory(prefix="daskhpo-", ignore_cleanup_errors=True) as folder,
         LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=workers.count,
-            threads_per_worker=workers.threads,
-            memory_limit=_memory(workers),
-            resources={
-                name: amount * workers.threads for name, amount in workers.resources.items()
-            },
+            n_workers=count,
+            threads_per_worker=threads,
+            memory_limit=_bytes(memory),
+            resources={name: amount * threads for name, amount in (resources or {}).items()},
             local_directory=folder,
             dashboard_address=_dashboard(),
             silence_logs=logging.ERROR,
             preload=[_DEAF],
         ) as cluster,
+        _quiet(),
         Client(cluster) as client,  # type: ignore[no-untyped-call]
     ):
         yield client
 
 
-def _memory(workers: Workers) -> Any:
-    if workers.memory is None:
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave it to the tuner to say what became of a trial that lost its worker."""
+    logger = logging.getLogger("distributed.scheduler")
+    drop = lambda record: "marked as failed because" not in record.getMessage()  # noqa: E731
+    logger.addFilter(drop)
+    try:
+        yield
+    finally:
+        logger.removeFilter(drop)
+
+
+def _bytes(memory: str | None) -> Any:
+    if memory is None:
         return "auto"
     try:
-        return parse_bytes(workers.memory)
+        return parse_bytes(memory)
     except (ValueError, TypeError) as error:
         raise CampaignError(
-            f"workers.memory={workers.memory!r}: must be an amount such as '4 GiB'"
+            f"workers.memory={memory!r}: must be an amount such as '4 GiB'"
         ) from error
 
 

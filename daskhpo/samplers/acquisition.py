@@ -98,13 +98,16 @@ def winsorised(values: Array) -> Array:
     >>> winsorised(np.array([3.0, 1e9, 2.0])).round(2)
     array([ 0.  ,  1.22, -1.22])
     """
-    values = values / max(float(np.abs(values).max()), 1e-300)  # differences cannot overflow
     middle, lowest = float(np.median(values)), float(values.min())
-    cut = np.minimum(values, 2 * middle - lowest)
     if middle == lowest:  # more than half are equal to the best: keep who is worse
         cut = (values > lowest).astype(float)
+    else:
+        scale = max(abs(middle), abs(lowest))  # differences of scaled values cannot overflow
+        highest = 2 * (middle / scale) - lowest / scale
+        with np.errstate(over="ignore"):
+            cut = np.minimum(values / scale, highest)
     spread = cut.std()
-    scores: Array = (cut - cut.mean()) / spread if spread > 1e-15 else np.zeros(len(values))
+    scores: Array = (cut - cut.mean()) / spread if spread > 1e-14 else np.zeros(len(values))
     return scores
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -156,7 +157,7 @@ class Bayes:
         self._given: dict[int, Params] = {}  # {number: params}
         self._units: dict[int, Array] = {}  # {number: (d,)}
         self._results: dict[int, tuple[int, float]] = {}  # {number: (step, value)}
-        self._taken: set[bytes] = set()  # keys of all configurations handed out
+        self._taken: Counter[bytes] = Counter()  # {key of a configuration: trials that have it}
         self._changes = 0  # results and foreign trials since the shelf was filled
         self._turn = threading.Lock()  # one suggestion at a time; guards the rest
         self._models: dict[str, Surrogate] = {}
@@ -200,6 +201,9 @@ class Bayes:
 
     def _note(self, number: int, params: Params) -> None:
         unit = self.space.encode(params)
+        if number in self._units:  # somebody else's configuration took this number
+            self._taken.subtract(self._features.keys(self._units[number][None]))
+            self._taken += Counter()  # drops what nobody has any more
         self._given[number] = self.space.validate(params)
         self._units[number] = unit
         self._taken.update(self._features.keys(unit[None]))

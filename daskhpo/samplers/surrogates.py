@@ -83,7 +83,8 @@ class GaussianProcess:
         # Calling the optimiser here, not in skopt, avoids its warnings about hyperparameters
         # at their bounds, which cannot be silenced in one thread alone.
         start = centre if self._theta is None else self._theta
-        fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=kernel.bounds)
+        most = {"maxiter": 100 if self._theta is None else 20}  # later fits only follow
+        fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=kernel.bounds, options=most)
         self._theta = np.clip(fit.x, *kernel.bounds.T)
         self._kernel = kernel.clone_with_theta(self._theta)
 
@@ -199,7 +200,7 @@ class Forest:
         from skopt.learning import ExtraTreesRegressor
 
         seed = int(rng.integers(2**31))
-        model = ExtraTreesRegressor(100, min_samples_leaf=3, min_variance=1e-4, random_state=seed)
+        model = ExtraTreesRegressor(100, min_samples_leaf=3, random_state=seed)
         return ForestBelief(model.fit(rows, scores), pending)
 
 
@@ -219,13 +220,19 @@ class ForestBelief:
 
 
 class ForestPool:
-    """Candidates under a forest."""
+    """Candidates under a forest, with the mean and deviation of ``skopt.learning``.
+
+    The law of total variance over the trees: the variance within the leaves, and between them.
+    """
 
     def __init__(self, model: Any, candidates: Array) -> None:
-        self._leaves = model.apply(candidates)  # (m, trees)
-        mean, std = model.predict(candidates, return_std=True)
-        self.mean: Array = mean
-        self.std: Array = std
+        self._leaves = model.apply(candidates)  # (m, trees): the one pass that costs
+        trees = [estimator.tree_ for estimator in model.estimators_]
+        leaves = list(zip(trees, self._leaves.T, strict=True))
+        means = np.array([tree.value[leaf, 0, 0] for tree, leaf in leaves])  # (trees, m)
+        within = np.array([tree.impurity[leaf] for tree, leaf in leaves])
+        self.mean: Array = means.mean(axis=0)
+        self.std: Array = np.sqrt(np.maximum(within, 1e-4).mean(axis=0) + means.var(axis=0))
 
     def condition(self, index: int) -> None:
         """Believe that a candidate turns out as its mean says."""
@@ -234,4 +241,4 @@ class ForestPool:
     def share(self, leaves: Any) -> None:
         """Take uncertainty from the candidates that share ``leaves``, of shape (trees,)."""
         shared = (self._leaves == leaves).mean(axis=1)
-        self.std = self.std * np.maximum(1 - shared, 1e-6)
+        self.std = self.std * np.sqrt(np.maximum(1 - shared**2, 1e-6))

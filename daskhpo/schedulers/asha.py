@@ -125,6 +125,10 @@ class ASHA:
         ladder = self._ladders[bracket]
         if step < ladder[rung].milestone:
             return Answer(Decision.CONTINUE, ladder[rung].milestone)
+        # A trial that does not report every step is compared at the last milestone it has passed.
+        while rung + 1 < len(ladder) and step >= ladder[rung + 1].milestone:
+            rung += 1
+        self._place[number] = (bracket, rung)
         rank = ladder[rung].record(number, value)
         evidence = {
             "rung": bracket + rung,
@@ -133,7 +137,7 @@ class ASHA:
             "of": len(ladder[rung].ranking),
             "within": len(ladder[rung].ranking) // self.eta,
         }
-        if rung == len(ladder) - 1 or step >= self.max_step:
+        if rung == len(ladder) - 1:
             return Answer(Decision.STOP, step, evidence)
         if self.mode == "stop":
             return self._judge_stopping(bracket, rung, number, value, evidence)

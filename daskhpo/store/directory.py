@@ -112,7 +112,7 @@ class CampaignDirectory:
         LockedError
             If somebody else is creating it right now.
         """
-        self._refuse_occupied()
+        self.check_free()
         try:
             text = yaml.safe_dump(
                 {"schema_version": SCHEMA_VERSION, **config}, sort_keys=False, allow_unicode=True
@@ -122,7 +122,7 @@ class CampaignDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with Lock(self.lock_path):
-                self._refuse_occupied()
+                self.check_free()
                 self.trials_path.mkdir(exist_ok=True)
                 self.journal_path.touch()
                 write_atomic(self.config_path, text)
@@ -206,7 +206,14 @@ class CampaignDirectory:
         self.config()
         return CampaignWriter(self, sync_every=sync_every, stale_after=stale_after, now=now)
 
-    def _refuse_occupied(self) -> None:
+    def check_free(self) -> None:
+        """Make sure that a campaign can be created here; touches nothing.
+
+        Raises
+        ------
+        StoreError
+            If the path holds anything else or another campaign.
+        """
         if self.path.is_symlink() and not self.path.exists():
             raise StoreError(f"{self.path} is a link to nowhere: choose another path")
         if not self.path.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import importlib.metadata
 import logging
@@ -134,6 +135,22 @@ class Tuner:
         self._lock = threading.Lock()
 
     # ------------------------------------------------------------------ running
+
+    def check(self) -> None:
+        """Make sure that the campaign could run now: before a cluster is asked for.
+
+        Raises
+        ------
+        LockedError
+            If another process runs it.
+        StoreError
+            If the directory holds something else, cannot be written, or is damaged.
+        """
+        if self.directory.exists():
+            with self.directory.writer():
+                pass
+        else:
+            self.directory.check_free()
 
     def run(self, client: Client, *, watch: Watch | None = None, **budget: Any) -> None:
         """Tune until the budget is spent or nothing is left; blocks.
@@ -358,7 +375,10 @@ def _budget(own: Budget, given: Mapping[str, Any]) -> Budget:
 
 
 def _recorded(directory: CampaignDirectory, campaign: Campaign) -> Campaign:
-    """The campaign that the directory holds, if it decides as ``campaign`` does; else ``campaign``."""
+    """``campaign`` under the name that the directory knows it by, if it decides the same.
+
+    What decisions do not follow from (budget, workers) may differ between two runs.
+    """
     if not directory.exists():
         return campaign
     recorded = Campaign.from_mapping(directory.config())
@@ -368,7 +388,7 @@ def _recorded(directory: CampaignDirectory, campaign: Campaign) -> Campaign:
                 f"{directory.path} holds a campaign with {name}={recorded.decisive[name]!r}, not "
                 f"{value!r}: choose another path, or the recorded settings"
             )
-    return recorded
+    return dataclasses.replace(campaign, token=recorded.token)
 
 
 def _record(campaign: Campaign) -> dict[str, Any]:

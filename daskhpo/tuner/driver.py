@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from daskhpo.campaign import Budget, Campaign
 from daskhpo.exceptions import StoreError
 from daskhpo.store.directory import CampaignDirectory
-from daskhpo.study import Study
 from daskhpo.trial import Answer, Fact, Job, Outcome, TrialState
 
 if TYPE_CHECKING:
@@ -161,8 +160,7 @@ class Driver:
     @property
     def device_seconds(self) -> float:
         """What all trials have held so far, in seconds of one rank's device."""
-        held = sum(trial.seconds for trial in self.study.trials.values())
-        return held * self.campaign.workers.ranks
+        return self.study.seconds * self.campaign.workers.ranks
 
     # ------------------------------------------------------------------ opening
 

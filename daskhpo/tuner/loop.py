@@ -29,6 +29,7 @@ __all__ = ["DaskLoop"]
 logger = logging.getLogger(__name__)
 
 PATIENCE = 0.5  # seconds without news after which the clock is looked at
+HELD = 64  # finished futures that are kept, to be released in one message
 SLOW_CYCLE = 120.0  # seconds without any worker after which the log says so
 
 
@@ -55,7 +56,8 @@ class DaskLoop:
     work : Work
         What every worker is to do.
     watch : callable, optional
-        Called with the driver and the numbers of free and of all slots, about twice a second.
+        Called with the driver and the numbers of free and of all slots after every cycle, so at
+        least twice a second.
     """
 
     def __init__(
@@ -100,8 +102,10 @@ class DaskLoop:
                 self._cycle()
         finally:
             self._suggester.shutdown(wait=False, cancel_futures=True)
-            for flight in self._flights.values():
-                flight.future.cancel()
+            if self.client.status == "running":
+                for flight in self._flights.values():
+                    flight.future.cancel()
+                self._release(0)
             self._line.close()
 
     def stop(self, reason: str) -> None:
@@ -124,10 +128,7 @@ class DaskLoop:
         for job in jobs:
             future = self._line.submit(job, resources=self._resources, priority=job.rung)
             self._flights[job.number, job.attempt].future = future
-        # After the jobs: Dask sends what a client says at most every 10 ms.
-        landed, self._landed = self._landed, []
-        for future in landed:
-            future.release()
+        self._release(HELD)
         self._suggest_ahead()
         self._check_health()
         if self._watch is not None:
@@ -155,6 +156,17 @@ class DaskLoop:
             self._flights[job.number, job.attempt] = _Flight(job, None, job.stop)
             jobs.append(job)
         return jobs
+
+    def _release(self, most: int) -> None:
+        """Let go of finished futures once there are more than ``most``.
+
+        Dask sends what a client says at most every 10 ms: a job that is submitted right after a
+        future was released waits for that long.
+        """
+        if len(self._landed) > most:
+            for future in self._landed:
+                future.release()
+            self._landed.clear()
 
     def _finished(self) -> bool:
         if self._cancelled:
@@ -220,8 +232,8 @@ class DaskLoop:
             return
         # Whatever else fails in the task itself (the objective cannot be unpickled, say) is an
         # error of the campaign's and would come back on every worker.
-        outcome = Outcome.LOST if "KilledWorker" in text else Outcome.FAILED
-        error = f"worker {flight.worker} died" if outcome is Outcome.LOST else text
+        outcome = Outcome.FAILED if text else Outcome.LOST
+        error = text or f"its worker {flight.worker} died"
         self._tell(flight.job, outcome, time.monotonic() - flight.heard, error, True)
 
     def _on_workers(self, workers: dict[str, list[Any]]) -> None:
@@ -247,7 +259,7 @@ class DaskLoop:
         state = self.driver.tell(job.number, job.attempt, outcome, seconds, error, retry)
         if error:
             lines = error.strip().splitlines() or [""]
-            logger.warning("trial %d is %s: %s", job.number, state.value, lines[-1])
+            logger.warning("trial %d, now %s: %s", job.number, state.value, lines[-1])
 
     # ------------------------------------------------------------------ suggestions
 

@@ -108,14 +108,13 @@ class Progress:
     # ------------------------------------------------------------------ on a terminal
 
     def _draw(self, driver: Driver, slots: int) -> None:
-        parts = [clock(driver.seconds), self._states(driver.study)]
-        parts.append(f"{driver.study.steps:,} {self._unit}s")
-        if best := _incumbent(driver.study):
-            parts.append(best)
-        if not slots:
-            parts.append("waiting for workers")
-        elif left := self._left(driver):
-            parts.append(left)
+        study = driver.study
+        elapsed = clock(driver.seconds).removeprefix("00:")
+        outlook = self._left(driver) if slots else "waiting for workers"
+        best = [f"best {study.best.best_value:.4g}"] if study.best else []
+        # What matters least stands last: that is what a narrow terminal cuts off.
+        parts = [f"{elapsed}, {outlook}" if outlook else elapsed, self._states(study), *best]
+        parts.append(count(study.steps, self._unit))
         width = shutil.get_terminal_size().columns
         self._stream.write(_CLEAR + " | ".join(parts)[: width - 1])
         self._stream.flush()
@@ -139,7 +138,7 @@ class Progress:
         if not study.limit or judged - self._judged < ENOUGH or judged >= study.limit:
             return ""
         left = driver.seconds * (study.limit - judged) / (judged - self._judged)
-        return f"about {duration(left)} left"
+        return f"{duration(left)} left"
 
     def _wipe(self) -> None:
         if self._drawn:
@@ -186,9 +185,11 @@ def _rungs(study: Study) -> list[tuple[int, int]]:
 
 
 def _judged(study: Study) -> int:
-    """Trials that have been through their first decision."""
-    young = (TrialState.RUNNING, TrialState.WAITING)
-    return sum(t.state not in young or t.attempt > 0 for t in study.trials.values())
+    """Trials that have been through their first milestone; without milestones, to their end."""
+    rows = study.scheduler.table()
+    if rows:
+        return sum(row.recorded for row in rows if row.rung == row.bracket)
+    return sum(trial.state.final for trial in study.trials.values())
 
 
 def _incumbent(study: Study) -> str:

@@ -75,15 +75,16 @@ class _Group:
     def __init__(self, rank: int, size: int, pipe: _Pipe) -> None:
         import torch
         import torch.distributed as dist
+        from torch.distributed.distributed_c10d import TCPStore
 
         self.rank = rank
         self.size = size
         if rank == 0:
-            store = dist.TCPStore("127.0.0.1", 0, size, is_master=True, wait_for_workers=False)
+            store = TCPStore("127.0.0.1", 0, size, is_master=True, wait_for_workers=False)
             pipe.put("store", store.port)
         else:
             _, port = pipe.inbox.get()
-            store = dist.TCPStore("127.0.0.1", port, size, is_master=False)
+            store = TCPStore("127.0.0.1", port, size, is_master=False)
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
         if torch.cuda.is_available():

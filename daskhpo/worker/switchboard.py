@@ -18,7 +18,7 @@ two lower arrows are plain calls: neither serialisation nor a socket lies betwee
 An item is a list whose first entry names it:
 
 ``["report", number, attempt, step, metrics]``, ``["ended", number, attempt, outcome, seconds,
-error, retry]``, ``["started", number, attempt]`` come from workers; ``["lost", key, text]`` and
+error, retry]``, ``["started", number, attempt]`` come from workers; ``["lost", key, text]`` (empty text: its worker died) and
 ``["workers", {address: [threads, resources]}]`` from the scheduler; ``[number, attempt, decision, stop]`` is an
 answer.
 """
@@ -79,7 +79,7 @@ def job_of(key: str) -> tuple[int, int] | None:
 # ---------------------------------------------------------------------- scheduler
 
 
-class Switchboard(SchedulerPlugin):  # type: ignore[misc]
+class Switchboard(SchedulerPlugin):
     """The scheduler's part: passes items on, and tells trials to pause when their tuner is gone."""
 
     idempotent = True
@@ -133,8 +133,8 @@ class Switchboard(SchedulerPlugin):  # type: ignore[misc]
             # retries, from the checkpoint and under a new attempt number.
             self.scheduler.tasks[key].suspicious = self.scheduler.allowed_failures
         elif finish == "erred":
-            text = str(kwargs.get("exception_text") or "its worker died")
-            self._to_client(campaign, [["lost", key, text]], "")
+            # A task that failed by itself comes with a text, one that lost its worker without.
+            self._to_client(campaign, [["lost", key, str(kwargs.get("exception_text") or "")]], "")
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """Tell every tuner who is there."""
@@ -254,7 +254,7 @@ class Wire:
                 listener(self._answer)
 
 
-class Desk(WorkerPlugin):  # type: ignore[misc]
+class Desk(WorkerPlugin):
     """The worker's part, one per campaign: runs its jobs and keeps their channels."""
 
     idempotent = False
@@ -388,7 +388,7 @@ class Line:
         self._receive = receive
         client.register_plugin(Switchboard(grace))
         scheduler = _scheduler_beside(client)
-        self._switchboard = scheduler.plugins[PLUGIN] if scheduler is not None else None
+        self._switchboard: Any = scheduler.plugins[PLUGIN] if scheduler is not None else None
         self._desk = Desk(work)
         client._stream_handlers[f"{EVENTS}-{work.campaign}"] = self._on_events
         client.register_plugin(self._desk)
@@ -425,13 +425,13 @@ class Line:
         self.client._stream_handlers.pop(f"{EVENTS}-{self.work.campaign}", None)
 
     def _send(self, op: str, **content: Any) -> None:
-        campaign, loop = self.work.campaign, self.client.loop
+        content["campaign"] = self.work.campaign
+        loop: Any = self.client.loop
         if self._switchboard is None:
-            message = {"op": op, "campaign": campaign, **content}
-            loop.add_callback(self.client._send_to_scheduler, message)
+            loop.add_callback(self.client._send_to_scheduler, {"op": op, **content})
         else:
             handler = self._switchboard.scheduler.stream_handlers[op]
-            loop.add_callback(handler, campaign=campaign, client=self.client.id, **content)
+            loop.add_callback(handler, client=self.client.id, **content)
 
     def _on_events(self, items: list[list[Any]], worker: str) -> None:
         self._receive(worker, items)

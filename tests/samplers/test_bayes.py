@@ -1,0 +1,269 @@
+"""Bayesian optimisation: it learns, keeps clear of what runs, and survives what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+from daskhpo.samplers import Bayes, Sobol
+from daskhpo.samplers import bayes as module
+from daskhpo.samplers.surrogates import GaussianProcess
+from daskhpo.space import Choice, Float, Int, Space
+from daskhpo.testing import SPACES, SamplerSuite
+
+PLANE = Space(x=Float(0.0, 1.0), y=Float(0.0, 1.0))
+
+
+def bowl(params):
+    return (params["x"] - 0.3) ** 2 + (params["y"] - 0.7) ** 2
+
+
+def run(sampler, objective, trials, first=0):
+    """Run trials one after another and return their values."""
+    values = []
+    for number in range(first, first + trials):
+        params = sampler.suggest(number)
+        sampler.pend(number, params)
+        values.append(objective(params))
+        sampler.tell(number, 1, values[-1])
+    return values
+
+
+class TestGaussianProcess(SamplerSuite):
+    def make(self, space, seed):
+        return Bayes(space, seed=seed, startup=6)
+
+
+class TestExtraTrees(SamplerSuite):
+    trials = 14
+
+    def make(self, space, seed):
+        return Bayes(space, seed=seed, startup=6, surrogate="et")
+
+
+class TestLowerBound(SamplerSuite):
+    trials = 14
+
+    def make(self, space, seed):
+        return Bayes(space, seed=seed, startup=6, acquisition="lcb")
+
+
+class TestLearning:
+    def test_starts_by_covering_the_space(self):
+        sampler, sobol = Bayes(PLANE, seed=3, startup=8), Sobol(PLANE, seed=3)
+        assert [sampler.suggest(n) for n in range(8)] == [sobol.suggest(n) for n in range(8)]
+
+    @pytest.mark.parametrize(("surrogate", "close"), [("gp", 1e-3), ("et", 1e-2)])
+    def test_finds_the_bottom_of_a_bowl(self, surrogate, close):
+        assert min(run(Bayes(PLANE, seed=1, surrogate=surrogate), bowl, 30)) < close
+
+    def test_does_not_care_for_scale_shift_or_one_huge_loss(self):
+        def steep(params):
+            return 1e30 if params["x"] > 0.9 else 1e5 + 1e3 * bowl(params)
+
+        assert min(run(Bayes(PLANE, seed=1), steep, 30)) < 1e5 + 5
+
+    def test_learns_which_choice_is_best(self):
+        space = Space(kind=Choice(list("abcdefgh")), x=Float(0.0, 1.0))
+        sampler = Bayes(space, seed=2)
+        run(sampler, lambda p: (p["kind"] != "f") + (p["x"] - 0.5) ** 2, 40)
+        later = [sampler.suggest(number)["kind"] for number in range(40, 44)]
+        assert later.count("f") >= 3
+
+    def test_learns_where_a_condition_holds(self):
+        space = Space(opt=["adam", "sgd"], m=Float(0.0, 1.0, when={"opt": "sgd"}))
+        values = run(Bayes(space, seed=2), lambda p: abs(p.get("m", 9.0) - 0.8), 30)
+        assert min(values) < 0.01
+
+    def test_tells_results_of_different_steps_apart(self):
+        # Losses fall with the step, so the raw values would prefer whatever trained longest.
+        sampler = Bayes(Space(x=Float(0.0, 1.0)), seed=4, startup=10)
+        for number in range(30):
+            params = sampler.suggest(number)
+            sampler.pend(number, params)
+            step = 81 if params["x"] > 0.5 and number % 2 else 1
+            sampler.tell(number, step, (params["x"] - 0.2) ** 2 + 3 / step)
+        assert abs(sampler.suggest(30)["x"] - 0.2) < 0.1
+
+    def test_a_later_result_replaces_an_earlier_one(self):
+        sampler = Bayes(PLANE, seed=1, startup=4)
+        run(sampler, bowl, 4)
+        sampler.tell(2, 5, 0.25)
+        assert sampler._results[2] == (5, 0.25)
+        assert len(sampler._results) == 4
+
+
+class TestPending:
+    def test_keeps_clear_of_what_runs(self):
+        sampler = Bayes(PLANE, seed=1)
+        run(sampler, bowl, 20)
+        batch = [sampler.suggest(number) for number in range(20, 36)]
+        points = np.array([list(params.values()) for params in batch])
+        apart = np.linalg.norm(points[:, None] - points, axis=2) + np.eye(16)
+        assert apart.min() > 1e-4
+        # Without regard for one another all sixteen would crowd at the bottom.
+        assert np.median(apart) > 0.05
+
+    def test_asked_again_it_gives_the_same(self):
+        sampler = Bayes(PLANE, seed=1)
+        run(sampler, bowl, 12)
+        assert sampler.suggest(12) == sampler.suggest(12)
+
+    def test_a_foreign_configuration_may_take_the_number_of_a_suggestion(self):
+        space = Space(n=Int(1, 3))
+        sampler = Bayes(space, seed=1, startup=2)
+        first = sampler.suggest(0)
+        mine = {"n": first["n"] % 3 + 1}
+        sampler.pend(0, mine)
+        rest = [sampler.suggest(1), sampler.suggest(2)]
+        assert {params["n"] for params in [mine, *rest]} == {1, 2, 3}
+
+    def test_results_without_a_configuration_wait_for_it(self):
+        sampler = Bayes(PLANE, seed=1, startup=4)
+        for number in range(8):
+            sampler.tell(number, 1, float(number))
+        assert PLANE.contains(sampler.suggest(8))
+
+
+class TestFailures:
+    @pytest.mark.parametrize("bad", [math.inf, math.nan, -math.inf])
+    def test_keeps_away_from_where_trials_fail(self, bad):
+        sampler = Bayes(PLANE, seed=5)
+        run(sampler, lambda p: bad if p["x"] < 0.5 else bowl(p), 30)
+        later = [sampler.suggest(number)["x"] for number in range(30, 38)]
+        assert sum(x < 0.45 for x in later) <= 2
+
+    def test_failed_trials_never_enter_a_fit(self, monkeypatch):
+        seen = []
+        fit = GaussianProcess.fit
+        monkeypatch.setattr(
+            GaussianProcess,
+            "fit",
+            lambda self, rows, scores, rng: (seen.append(rows), fit(self, rows, scores, rng)),
+        )
+        sampler = Bayes(PLANE, seed=5, startup=6)
+        run(sampler, lambda p: math.inf if p["x"] < 0.5 else bowl(p), 12)
+        assert seen
+        assert all((rows[:, 0] >= 0.5).all() for rows in seen)
+
+    def test_covers_the_space_while_everything_fails(self):
+        sampler = Bayes(PLANE, seed=5, startup=4)
+        run(sampler, lambda p: math.inf, 20)
+        assert sampler.suggest(20) == Sobol(PLANE, seed=5).suggest(20)
+
+    def test_equal_values_are_no_trouble(self):
+        run(Bayes(PLANE, seed=5, startup=4), lambda p: 1.0, 12)
+
+    def test_values_at_the_ends_of_the_number_range_are_no_trouble(self):
+        run(Bayes(PLANE, seed=5, startup=4), lambda p: (p["x"] - 0.5) * 3e308, 12)
+
+
+class TestFiniteSpaces:
+    @pytest.mark.parametrize("surrogate", ["gp", "et"])
+    def test_nothing_repeats_before_everything_was_tried(self, surrogate):
+        space = Space(a=Int(1, 4), b=["x", "y"], c=Int(1, 2, when={"b": "y"}))
+        sampler = Bayes(space, seed=1, startup=4, surrogate=surrogate)
+        seen = []
+        for number in range(12):
+            params = sampler.suggest(number)
+            sampler.pend(number, params)
+            sampler.tell(number, 1, float(params["a"]))
+            seen.append(json.dumps(params))
+        assert len(set(seen)) == space.size == 12
+        assert space.contains(sampler.suggest(12))
+
+    def test_rare_values_are_found_when_only_they_are_left(self):
+        space = Space(n=Int(1, 2000, log=True))
+        sampler = Bayes(space, seed=1, startup=4)
+        for number in range(1999):
+            sampler.pend(number, {"n": number + 1})
+        assert sampler.suggest(1999) == {"n": 2000}
+
+
+class TestHouse:
+    def test_a_replayed_sampler_goes_on_sensibly(self):
+        first = Bayes(PLANE, seed=1)
+        run(first, bowl, 24)
+        replayed = Bayes(PLANE, seed=1)
+        for number in range(24):
+            replayed.pend(number, first.suggest(number))
+            replayed.tell(number, 1, bowl(first.suggest(number)))
+        assert bowl(replayed.suggest(24)) < 0.1
+
+    def test_results_come_in_while_it_thinks(self, monkeypatch):
+        thinking, told = threading.Event(), threading.Event()
+        fit = GaussianProcess.fit
+
+        def slow_fit(self, rows, scores, rng):
+            thinking.set()
+            assert told.wait(20)
+            fit(self, rows, scores, rng)
+
+        sampler = Bayes(PLANE, seed=1, startup=6)
+        run(sampler, bowl, 6)
+        monkeypatch.setattr(GaussianProcess, "fit", slow_fit)
+        found = []
+        thread = threading.Thread(target=lambda: found.append(sampler.suggest(6)))
+        thread.start()
+        assert thinking.wait(20)
+        sampler.pend(7, {"x": 0.5, "y": 0.5})
+        sampler.tell(7, 1, 0.1)  # would block for ever if a lock were held during the fit
+        told.set()
+        thread.join(20)
+        assert PLANE.contains(found[0])
+
+    def test_one_thread_suggests_while_another_tells(self):
+        space = SPACES["mixed"]
+        sampler = Bayes(space, seed=1, startup=4)
+        failures = []
+
+        def suggest():
+            try:
+                for number in range(0, 40, 2):
+                    space.validate(sampler.suggest(number))
+            except Exception as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=suggest)
+        thread.start()
+        rng, number = np.random.default_rng(0), 1
+        while thread.is_alive():
+            sampler.pend(number, space.sample(rng))
+            sampler.tell(number, 1, float(rng.normal()))
+            number += 2
+            thread.join(0.005)
+        assert not failures
+
+    def test_telling_never_fits(self, monkeypatch):
+        monkeypatch.setattr(GaussianProcess, "fit", lambda *_: pytest.fail("tell fitted a model"))
+        sampler = Bayes(PLANE, seed=1, startup=4)
+        for number in range(50):
+            sampler.pend(number, {"x": number / 50, "y": 0.5})
+            sampler.tell(number, 1, float(number))
+
+    def test_leaves_the_warnings_of_others_alone(self):
+        filters = list(warnings.filters)
+        run(Bayes(PLANE, seed=1, startup=4), bowl, 8)
+        assert warnings.filters == filters
+
+    def test_trees_take_over_where_the_process_gets_slow(self, monkeypatch):
+        monkeypatch.setattr(module, "GP_ROWS", 12)
+        sampler = Bayes(PLANE, seed=1)
+        run(sampler, bowl, 16)
+        assert set(sampler._models) == {"gp", "et"}
+
+    def test_fits_see_a_bounded_number_of_results(self):
+        scores = np.arange(1000.0)[::-1]
+        rows = module._subset(scores, 200, np.random.default_rng(0))
+        assert len(set(rows)) == 200
+        assert {999, 951} <= set(rows)  # the best here are also the latest
+        few = module._subset(scores[:20], 200, np.random.default_rng(0))
+        assert few.tolist() == list(range(20))
+
+    def test_fits_become_rarer(self):
+        assert [module._patience(n) for n in (2, 10, 40, 200, 1000)] == [1, 2, 10, 25, 50]
