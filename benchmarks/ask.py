@@ -43,7 +43,7 @@ def training(params: Any) -> float:
     """Return a loss shaped like a training's: valleys in the logarithms, worth of choices."""
     lr, width = math.log10(params["lr"]), math.log2(params["width"])
     ideal = {"adam": -3.0, "sgd": -1.7, "lamb": -2.4}[params["opt"]]
-    return (
+    return float(
         0.2 * (lr - ideal) ** 2 + 0.03 * (width - 8) ** 2 + 0.02 * (params["layers"] - 5) ** 2
         + 0.5 * (params["dropout"] - 0.1) ** 2 + 0.01 * (math.log10(params["decay"]) + 4) ** 2
         + {"adam": 0.0, "sgd": 0.1, "lamb": 0.05}[params["opt"]]

@@ -185,7 +185,7 @@ class Campaign:
         for name in ("objective", "command", "metrics_file"):
             if not isinstance(getattr(self, name), str):
                 raise CampaignError(f"{name}={getattr(self, name)!r}: must be a text")
-        if isinstance(self.points, str) or not isinstance(self.points, Sequence):
+        if not isinstance(self.points, list | tuple):
             raise CampaignError(f"points={self.points!r}: must be a list of configurations")
         for name in ("seed", "retries"):
             value = getattr(self, name)

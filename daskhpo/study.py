@@ -270,7 +270,12 @@ class Study:
         elif trial.state is TrialState.FAILED:
             self._fail(trial)
         elif trial.state is TrialState.COMPLETED and math.isfinite(trial.value):
-            self.sampler.tell(number, trial.step, self.direction.sign * trial.value)
+            signed = self.direction.sign * trial.value
+            if trial.decision is Decision.CONTINUE:
+                # It ended by itself, without a report of the last step: the last one it gave
+                # stands in, so that the scheduler knows of a complete trial.
+                self.scheduler.report(number, self.scheduler.max_step, signed)
+            self.sampler.tell(number, trial.step, signed)
         fact: Fact = {"kind": "ended", "number": number, "attempt": attempt}
         fact |= {"outcome": Outcome(outcome).value, "state": trial.state.value, "seconds": seconds}
         if error:
@@ -469,8 +474,9 @@ class Study:
 
     def __repr__(self) -> str:
         best = self.best
+        counts = f"{len(self.trials)} trials, {len(self.running)} running"
         incumbent = f", best {best.best_value:.6g} @ trial {best.number}" if best else ""
-        return f"<Study {self.metric!r}: {len(self.trials)} trials, {len(self.running)} running{incumbent}>"
+        return f"<Study {self.metric!r}: {counts}{incumbent}>"
 
 
 _COMPARED: dict[str, tuple[str, ...]] = {  # {kind: what a replay must reproduce}

@@ -25,8 +25,8 @@ __all__ = ["SPACES", "Rehearsal", "SamplerSuite", "SchedulerSuite", "standing"]
 
 # ---------------------------------------------------------------------------- samplers
 
-SPACES = {
-    "one point": Space(data=Constant("sample")),
+SPACES: dict[str, Space] = {
+    "one point": Space({"data": Constant("sample")}),
     "one choice": Space(opt=Choice(["adam"]), lr=Float(0.1, 0.1)),
     "choices only": Space(opt=Choice(["adam", "sgd", "lamb"]), norm=Choice([True, False, None])),
     "mixed": Space(
@@ -107,8 +107,8 @@ class SamplerSuite:
         """Infinite values, some or all, do not stop it."""
         for failed in (lambda number: True, lambda number: number % 3 == 0):
             space = SPACES["mixed"]
-            for params in self.drive(self.make(space, 0), failed=failed):
-                space.validate(params)
+            for proposal in self.drive(self.make(space, 0), failed=failed):
+                space.validate(proposal)
 
     def test_takes_several_results_of_a_trial(self) -> None:
         """A later value replaces an earlier one."""

@@ -94,9 +94,7 @@ def existing_client(
     if address is None and not Path(where).is_file():
         raise CampaignError(f"scheduler file {where!r}: there is none; check the path")
     try:
-        client = Client(  # type: ignore[no-untyped-call]
-            address, scheduler_file=scheduler_file, timeout=PATIENCE
-        )
+        client = Client(address, scheduler_file=scheduler_file, timeout=PATIENCE)
     except (OSError, ValueError) as error:
         raise CampaignError(f"no Dask scheduler answers at {where}: {error}") from error
     with client:
@@ -110,4 +108,4 @@ def existing_client(
             ) from error
         yield client
         if client.status == "running":
-            client.unregister_worker_plugin(modules.name)  # type: ignore[no-untyped-call]
+            client.unregister_worker_plugin(modules.name)

@@ -68,7 +68,7 @@ def local_client(
 
     with (
         tempfile.TemporaryDirectory(prefix="daskhpo-", ignore_cleanup_errors=True) as folder,
-        LocalCluster(  # type: ignore[no-untyped-call]
+        LocalCluster(
             n_workers=count,
             threads_per_worker=threads,
             memory_limit=_bytes(memory),
@@ -79,7 +79,7 @@ def local_client(
             preload=[_DEAF],
         ) as cluster,
         _quiet(),
-        Client(cluster) as client,  # type: ignore[no-untyped-call]
+        Client(cluster) as client,
     ):
         yield client
 

@@ -1,4 +1,4 @@
-"""How much a candidate promises, and the scale on which results are compared."""
+"""How much a candidate promises."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from daskhpo.samplers.features import Array
 
-__all__ = ["ACQUISITIONS", "log_expected_improvement", "lower_bound", "winsorised"]
+__all__ = ["ACQUISITIONS", "log_expected_improvement", "lower_bound"]
 
 
 def log_expected_improvement(mean: Array, std: Array, best: float) -> Array:
@@ -73,42 +73,6 @@ def lower_bound(mean: Array, std: Array, best: float) -> Array:
         The larger, the more promising.
     """
     return 1.96 * std - mean
-
-
-def winsorised(values: Array) -> Array:
-    """Bring results to mean 0 and standard deviation 1 after cutting off the bad ones.
-
-    Values farther above the median than the best one is below it are cut to that distance:
-    where to look next does not depend on how bad the bad ones are, and one loss of 1e9 would
-    otherwise flatten all others. Below the median nothing is changed, so the surrogate
-    sees the true shape of the valley.
-
-    Parameters
-    ----------
-    values : array of shape (n,)
-        Finite values.
-
-    Returns
-    -------
-    array of shape (n,)
-        Scores; 0 when all values are equal.
-
-    Examples
-    --------
-    >>> winsorised(np.array([3.0, 1e9, 2.0])).round(2)
-    array([ 0.  ,  1.22, -1.22])
-    """
-    middle, lowest = float(np.median(values)), float(values.min())
-    if middle == lowest:  # more than half are equal to the best: keep who is worse
-        cut = (values > lowest).astype(float)
-    else:
-        scale = max(abs(middle), abs(lowest))  # differences of scaled values cannot overflow
-        highest = 2 * (middle / scale) - lowest / scale
-        with np.errstate(over="ignore"):
-            cut = np.minimum(values / scale, highest)
-    spread = cut.std()
-    scores: Array = (cut - cut.mean()) / spread if spread > 1e-14 else np.zeros(len(values))
-    return scores
 
 
 ACQUISITIONS: dict[str, Callable[[Array, Array, float], Array]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from daskhpo.exceptions import SchedulerError
-from daskhpo.samplers.acquisition import ACQUISITIONS, winsorised
+from daskhpo.samplers.acquisition import ACQUISITIONS
 from daskhpo.samplers.candidates import neighbours, unique
 from daskhpo.samplers.features import Array, Features
+from daskhpo.samplers.scores import prolonged, winsorised
 from daskhpo.samplers.seeding import check_seed, generator
 from daskhpo.samplers.sobol import Sobol
 from daskhpo.samplers.surrogates import Belief, Forest, GaussianProcess, Pool, Surrogate
@@ -30,6 +31,7 @@ FIT_ROWS = 200  # results that hyperparameters are fitted to: n**3 beyond
 GP_ROWS = 1000  # results beyond which trees take over from the Gaussian process
 TREE_ROWS = 5000  # results beyond which trees see a subset
 WIDE = 1000  # candidates all over the space
+GAINS = 256  # latest changes kept for each pair of steps
 ANCHORS = 10  # best trials, around which further candidates lie
 
 
@@ -38,13 +40,15 @@ class Results:
     """What is known at one moment: a copy, so that a fit needs no lock.
 
     ``units`` (n, d), ``steps`` (n,) and ``values`` (n,; inf where failed) of the trials with
-    results in the order of their numbers, ``pending`` (p, d) of those without.
+    results in the order of their numbers, ``pending`` (p, d) of those without; ``gains`` are
+    changes between steps, see :func:`~daskhpo.samplers.scores.prolonged`.
     """
 
     units: Array
     steps: Array
     values: Array
     pending: Array
+    gains: dict[tuple[int, int], list[float]]
 
     @property
     def fine(self) -> npt.NDArray[np.bool_]:
@@ -75,8 +79,8 @@ class Bayes:
 
     Use it where a trial is expensive and there are ten to a few thousand of them. It knows no
     rounds: every suggestion takes all results so far into account and keeps clear of the trials
-    that still run. Results of different steps are told apart: the surrogate has the logarithm
-    of the step as one more column and is asked about the largest step seen.
+    that still run. Results of different steps are compared as if all trials had gone on to the
+    largest one, see :func:`~daskhpo.samplers.scores.prolonged`.
 
     Parameters
     ----------
@@ -107,7 +111,7 @@ class Bayes:
     costs one row of a Cholesky factor.
 
     Results are standardised after cutting off the bad ones, see
-    :func:`~daskhpo.samplers.acquisition.winsorised`. A failed trial (inf or nan) never
+    :func:`~daskhpo.samplers.scores.winsorised`. A failed trial (inf or nan) never
     enters a fit of hyperparameters; the posterior holds it as bad as the worst score, which
     keeps suggestions softly away from where trials fail.
 
@@ -117,8 +121,7 @@ class Bayes:
     References
     ----------
     Snoek, Larochelle and Adams, Practical Bayesian optimization of machine learning algorithms,
-    NeurIPS 2012; Klein et al., Model-based asynchronous hyperparameter and neural architecture
-    search, arXiv:2003.10865 (steps as a column).
+    NeurIPS 2012.
 
     Examples
     --------
@@ -153,10 +156,11 @@ class Bayes:
         self.surrogate, self.startup, self.acquisition = surrogate, startup, acquisition
         self._features = Features(space)
         self._sobol = Sobol(space, seed=seed)
-        self._notes = threading.Lock()  # guards the five below, never held while computing
+        self._notes = threading.Lock()  # guards the six below, never held while computing
         self._given: dict[int, Params] = {}  # {number: params}
         self._units: dict[int, Array] = {}  # {number: (d,)}
         self._results: dict[int, tuple[int, float]] = {}  # {number: (step, value)}
+        self._gains: dict[tuple[int, int], deque[float]] = defaultdict(lambda: deque(maxlen=GAINS))
         self._taken: Counter[bytes] = Counter()  # {key of a configuration: trials that have it}
         self._changes = 0  # results and foreign trials since the shelf was filled
         self._turn = threading.Lock()  # one suggestion at a time; guards the rest
@@ -186,9 +190,12 @@ class Bayes:
 
     def tell(self, number: int, step: int, value: float) -> None:
         """Note the last result of a trial; nan counts as failed."""
-        value = float(value)
+        value = float(value) if math.isfinite(value) else math.inf
         with self._notes:
-            self._results[number] = (int(step), value if math.isfinite(value) else math.inf)
+            before, last = self._results.get(number, (step, value))
+            if before < step and math.isfinite(value - last):
+                self._gains[before, step].append(value - last)
+            self._results[number] = (step, value)
             self._changes += 1
 
     def settings(self) -> dict[str, Any]:
@@ -244,15 +251,16 @@ class Bayes:
     def _cover(self, number: int, rng: np.random.Generator) -> Array:
         """Return point ``number`` of the Sobol sequence, or another when that was handed out."""
         draws: Array = rng.random((64, self.space.dimension))
-        units = unique(self._features, np.vstack([self._sobol.point(number), draws]), self._taken)
-        if len(units):
-            return units[0]
+        points = np.vstack([self._sobol.point(number), draws])
+        free = list(unique(self._features, points, self._taken))
+        if free:
+            return free[0]
         # The space is finite and nearly exhausted: among its first taken + 1 points one is free.
         for params in self.space.grid():
             unit = self.space.encode(params)
             if self._features.keys(unit[None])[0] not in self._taken:
                 return unit
-        return draws[0]
+        return points[0]
 
     def _ready(self, rng: np.random.Generator) -> Shelf | None:
         """Return the shelf, filled anew when it is due; None while there is too little to learn."""
@@ -278,28 +286,24 @@ class Bayes:
             steps=np.array([self._results[number][0] for number in known], float),
             values=np.array([self._results[number][1] for number in known], float),
             pending=np.array([self._units[number] for number in waiting]).reshape(shape),
+            gains={pair: list(changes) for pair, changes in self._gains.items()},
         )
 
     def _fill(self, results: Results, rng: np.random.Generator) -> Shelf:
         """Make candidates and what is believed of them."""
         fine = results.fine
+        values = prolonged(results.values, results.steps, results.gains)
         scores = np.empty(len(fine))
-        scores[fine] = winsorised(results.values[fine])
+        scores[fine] = winsorised(values[fine])
         scores[~fine] = scores[fine].max()
-        span = math.log1p(max(results.steps.max(), 1.0))
-        rows = np.hstack(
-            [
-                self._features.columns(results.units),
-                np.log1p(np.maximum(results.steps, 0.0))[:, None] / span,
-            ]
-        )
+        rows = self._features.columns(results.units)
         best_first = np.flatnonzero(fine)[np.argsort(scores[fine], kind="stable")]
-        belief = self._belief(rows, scores, fine, self._ask_about(results.pending), rng)
+        belief = self._belief(rows, scores, fine, self._features.columns(results.pending), rng)
         anchors = results.units[best_first[:ANCHORS]]
-        tried = belief.pool(self._ask_about(np.vstack([anchors, results.pending])))
+        tried = belief.pool(self._features.columns(np.vstack([anchors, results.pending])))
         best = float(tried.mean.min())
         units = self._candidates(belief, best, anchors, rng)
-        return Shelf(units, belief.pool(self._ask_about(units)), best)
+        return Shelf(units, belief.pool(self._features.columns(units)), best)
 
     def _belief(
         self,
@@ -336,17 +340,12 @@ class Bayes:
         units = unique(self._features, np.vstack([wide, near]), taken)
         latest = units
         for scale in (0.1, 0.03, 0.01):
-            pool = belief.pool(self._ask_about(latest))
+            pool = belief.pool(self._features.columns(latest))
             scores = ACQUISITIONS[self.acquisition](pool.mean, pool.std, best)
             top = latest[np.argsort(-scores, kind="stable")[:8]]
             latest = np.vstack([top, neighbours(self._features, top, 30, scale, rng)])
             units = np.vstack([units, latest])
         return unique(self._features, units, taken)
-
-    def _ask_about(self, units: Array) -> Array:
-        """Columns of points at the largest step seen."""
-        columns = self._features.columns(units)
-        return np.hstack([columns, np.ones((len(columns), 1))])
 
 
 def _patience(fitted: int) -> int:

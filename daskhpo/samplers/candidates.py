@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import numpy as np
 
 from daskhpo.samplers.features import Array, Features
@@ -44,7 +46,7 @@ def neighbours(
     return np.where(moved, drawn, points).clip(0.0, 1.0)
 
 
-def unique(features: Features, units: Array, taken: set[bytes]) -> Array:
+def unique(features: Features, units: Array, taken: Container[bytes]) -> Array:
     """Keep the first of the points that decode to the same configuration, if it is not taken."""
     keys = features.keys(units)
     first = {key: index for index, key in reversed(list(enumerate(keys))) if key not in taken}

@@ -64,7 +64,7 @@ class GaussianProcess:
 
     def fit(self, rows: Array, scores: Array, rng: np.random.Generator) -> None:
         """Maximise the posterior density of the kernel's hyperparameters."""
-        from scipy.optimize import minimize
+        from scipy.optimize import fmin_l_bfgs_b
         from skopt.learning import GaussianProcessRegressor
 
         kernel = self._new_kernel(rows.shape[1])
@@ -83,9 +83,9 @@ class GaussianProcess:
         # Calling the optimiser here, not in skopt, avoids its warnings about hyperparameters
         # at their bounds, which cannot be silenced in one thread alone.
         start = centre if self._theta is None else self._theta
-        most = {"maxiter": 100 if self._theta is None else 20}  # later fits only follow
-        fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=kernel.bounds, options=most)
-        self._theta = np.clip(fit.x, *kernel.bounds.T)
+        most = 100 if self._theta is None else 20  # later fits only follow
+        theta, _, _ = fmin_l_bfgs_b(loss, start, bounds=kernel.bounds, maxiter=most)
+        self._theta = np.clip(theta, *kernel.bounds.T)
         self._kernel = kernel.clone_with_theta(self._theta)
 
     def believe(

@@ -95,7 +95,8 @@ class Median:
         }
 
     def __repr__(self) -> str:
-        return f"Median(max_step={self.max_step}, min_step={self.min_step}, min_trials={self.min_trials})"
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.settings().items() if k != "type")
+        return f"Median({arguments})"
 
 
 def _median(ordered: list[float]) -> float:

@@ -191,7 +191,7 @@ class Tuner:
         return self
 
     def stop(self, reason: str = "stopped by the user") -> None:
-        """End a started run: once, trials pause at their next report; twice, they are left behind."""
+        """End a started run: trials pause at their next report; called twice, they are left."""
         loop = self._loop
         if loop is not None:
             loop.stop(reason)
@@ -253,7 +253,8 @@ class Tuner:
         best = study.best
         incumbent = f", best {best.best_value:.6g} @ trial {best.number}" if best else ""
         running = len(study.running) if self._driver is not None else 0
-        return f"<Tuner {self.campaign.name!r}: {len(study.trials)} trials, {running} running{incumbent}>"
+        counts = f"{len(study.trials)} trials, {running} running"
+        return f"<Tuner {self.campaign.name!r}: {counts}{incumbent}>"
 
     def _repr_html_(self) -> str:
         client = self._loop.client if self._loop is not None else None

@@ -94,9 +94,7 @@ class Driver:
         self, number: int, attempt: int, outcome: Outcome, seconds: float, error: str, retry: bool
     ) -> TrialState:
         """See :meth:`daskhpo.study.Study.tell`; closes the campaign when nothing works at all."""
-        state = self.study.tell(
-            number, attempt, outcome, seconds=seconds, error=error, retry=retry
-        )
+        state = self.study.tell(number, attempt, outcome, seconds=seconds, error=error, retry=retry)
         if state is TrialState.FAILED and not self.study.reports and self.study.closed is None:
             failed = [t for t in self.study.trials.values() if t.state is TrialState.FAILED]
             if len(failed) >= HOPELESS:

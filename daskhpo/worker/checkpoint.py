@@ -107,7 +107,7 @@ class Checkpoints:
         self._prune(keep=place)
 
     def load(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole, or None; damaged ones are passed over, with a warning."""
+        """The newest checkpoint that is whole, or None; damaged ones are passed over."""
         for place in self._newest_first():
             try:
                 return _read(place)

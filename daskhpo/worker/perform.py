@@ -27,7 +27,7 @@ class Ending:
 
 
 def perform(objective: Objective, session: Session) -> Ending:
-    """Call ``objective(session)``; whatever it raises becomes an :class:`Ending`, never an exception.
+    """Call ``objective(session)``; whatever it raises becomes an :class:`Ending`.
 
     A child that the objective forked and that falls out of it ends here: it must not go on as a
     second worker.

@@ -18,38 +18,25 @@ import cloudpickle
 
 from daskhpo.trial import Answer, Decision
 from daskhpo.worker.devices import backend
+from daskhpo.worker.mailbox import Mailbox
 from daskhpo.worker.perform import perform
 from daskhpo.worker.session import Alone, Ranks, Session
 
 __all__ = ["main"]
 
 
-class _Pipe:
+class _Pipe(Mailbox):
     """The rank's end: a :class:`daskhpo.worker.session.Channel` over the socket."""
 
-    interrupted = False  # the supervisor translates interruptions into PAUSE
-
     def __init__(self, connection: Connection) -> None:
+        super().__init__()
         self.connection = connection
         self.inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
-        self._news = threading.Condition()
-        self._answer: Answer | None = None
         self._sending = threading.Lock()
         threading.Thread(target=self._read, daemon=True).start()
 
     def send(self, step: int, metrics: dict[str, float], *, urgent: bool) -> None:
         self.put("report", step, metrics, urgent)
-
-    def wait(self, step: int) -> Answer:
-        with self._news:
-            while True:
-                answer = self._answer
-                if answer and (answer.decision is not Decision.CONTINUE or answer.stop > step):
-                    return answer
-                self._news.wait()
-
-    def poll(self) -> Answer | None:
-        return self._answer
 
     def put(self, *message: Any) -> None:
         with self._sending:
@@ -62,9 +49,7 @@ class _Pipe:
             except (EOFError, OSError):
                 os._exit(1)  # the supervisor is gone, and with it everybody who would listen
             if message[0] == "answer":
-                with self._news:
-                    self._answer = Answer(Decision(message[1]), message[2])
-                    self._news.notify_all()
+                self.deliver(Answer(Decision(message[1]), message[2]))
             else:
                 self.inbox.put(message)
 
@@ -75,16 +60,16 @@ class _Group:
     def __init__(self, rank: int, size: int, pipe: _Pipe) -> None:
         import torch
         import torch.distributed as dist
-        from torch.distributed.distributed_c10d import TCPStore
 
         self.rank = rank
         self.size = size
+        store: Any  # torch does not export the type
         if rank == 0:
-            store = TCPStore("127.0.0.1", 0, size, is_master=True, wait_for_workers=False)
+            store = dist.TCPStore("127.0.0.1", 0, size, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
             pipe.put("store", store.port)
         else:
             _, port = pipe.inbox.get()
-            store = TCPStore("127.0.0.1", port, size, is_master=False)
+            store = dist.TCPStore("127.0.0.1", port, size, is_master=False)  # type: ignore[attr-defined]
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
         if torch.cuda.is_available():

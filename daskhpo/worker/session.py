@@ -223,7 +223,7 @@ class Session:
         return self._stop <= step < self.max_step
 
     def ddp(self, module: Any) -> Any:
-        """Wrap a torch module for distributed data-parallel training; one rank needs no wrapping."""
+        """Wrap a torch module for data-parallel training; one rank needs no wrapping."""
         if self.world_size == 1:
             return module
         from torch.nn.parallel import DistributedDataParallel
@@ -321,7 +321,7 @@ class Session:
             self._decide()
 
     def _keep_safe(self) -> None:
-        """Save at the Young/Daly interval, sqrt(2 x cost of a save x mean time between failures)."""
+        """Save at the Young/Daly interval: sqrt(2 x cost of a save x time between failures)."""
         interval = math.sqrt(2 * self._save_cost * self._work.mtbf)
         due = self.rank == 0 and time.monotonic() - self._saved_at > interval
         if self._states and self._ranks.agree(int(due)):

@@ -18,15 +18,16 @@ two lower arrows are plain calls: neither serialisation nor a socket lies betwee
 An item is a list whose first entry names it:
 
 ``["report", number, attempt, step, metrics]``, ``["ended", number, attempt, outcome, seconds,
-error, retry]``, ``["started", number, attempt]`` come from workers; ``["lost", key, text]`` (empty text: its worker died) and
-``["workers", {address: [threads, resources]}]`` from the scheduler; ``[number, attempt, decision, stop]`` is an
-answer.
+error, retry]`` and ``["started", number, attempt]`` come from workers; ``["lost", key, text]`` (an
+empty text: its worker died) and ``["workers", {address: [threads, resources]}]`` from the
+scheduler; ``[number, attempt, decision, stop]`` is an answer.
 """
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -35,14 +36,13 @@ from distributed import Client, Scheduler, Worker, get_worker
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
 from daskhpo.trial import Answer, Decision, Job, Outcome, Params
+from daskhpo.worker.mailbox import Mailbox
 from daskhpo.worker.perform import Ending, perform
 from daskhpo.worker.ranks import perform_in_ranks
 from daskhpo.worker.session import Session
 from daskhpo.worker.work import Work
 
 __all__ = ["Desk", "Line", "Switchboard", "job_of", "key_of", "run_job"]
-
-logger = logging.getLogger(__name__)
 
 EVENTS = "daskhpo-events"  # worker -> scheduler -> client, there with the campaign's name added
 ANSWERS = "daskhpo-answers"  # client -> scheduler -> worker
@@ -198,60 +198,17 @@ def _by_worker(answers: list[Any]) -> dict[str, list[Any]]:
 # ---------------------------------------------------------------------- worker
 
 
-class Wire:
+class Wire(Mailbox):
     """One trial's channel on a Dask worker (see :class:`daskhpo.worker.session.Channel`)."""
 
     def __init__(self, desk: Desk, job: Job) -> None:
+        super().__init__()
         self._desk = desk
-        self._job = job
-        self._news = threading.Condition()
-        self._answer: Answer | None = None
-        self._listener: Callable[[Answer], None] | None = None
-        self.interrupted = False
+        self._place = (job.number, job.attempt)
 
     def send(self, step: int, metrics: dict[str, float], *, urgent: bool) -> None:
         """Hand a report to the desk."""
-        self._desk.post(["report", self._job.number, self._job.attempt, step, metrics], urgent=urgent)
-
-    def wait(self, step: int) -> Answer:
-        """Block until somebody says what to do after ``step``."""
-        with self._news:
-            while True:
-                answer = self._answer
-                if self.interrupted:
-                    return Answer(Decision.PAUSE, step)
-                if answer and (answer.decision is not Decision.CONTINUE or answer.stop > step):
-                    return answer
-                self._news.wait()
-
-    def poll(self) -> Answer | None:
-        """The newest answer."""
-        return self._answer
-
-    def deliver(self, answer: Answer) -> None:
-        """An answer has come (called on the worker's event loop)."""
-        with self._news:
-            self._answer = answer
-            self._news.notify_all()
-            if self._listener is not None:
-                self._listener(answer)
-
-    def interrupt(self) -> None:
-        """The trial has to leave this worker soon."""
-        with self._news:
-            self.interrupted = True
-            self._news.notify_all()
-            if self._listener is not None:
-                self._listener(Answer(Decision.PAUSE, 0))
-
-    def listen(self, listener: Callable[[Answer], None]) -> None:
-        """Call ``listener`` with every answer from now on, and with the newest so far."""
-        with self._news:
-            self._listener = listener
-            if self.interrupted:
-                listener(Answer(Decision.PAUSE, 0))
-            elif self._answer is not None:
-                listener(self._answer)
+        self._desk.post(["report", *self._place, step, metrics], urgent=urgent)
 
 
 class Desk(WorkerPlugin):
@@ -276,10 +233,9 @@ class Desk(WorkerPlugin):
         """Let running trials save a checkpoint before the worker goes."""
         for wire in list(self.wires.values()):
             wire.interrupt()
-        loop = worker.loop.asyncio_loop
-        deadline = loop.time() + FAREWELL
-        while self.wires and loop.time() < deadline:
-            await _sleep(0.05)
+        deadline = time.monotonic() + FAREWELL
+        while self.wires and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
 
     def post(self, item: list[Any], *, urgent: bool) -> None:
         """Send an item: at once if somebody waits for it, else together with the next ones."""
@@ -301,9 +257,9 @@ class Desk(WorkerPlugin):
                 wire.interrupt()
             return
         for number, attempt, decision, stop in answers:
-            wire = self.wires.get((number, attempt))
-            if wire is not None:
-                wire.deliver(Answer(Decision(decision), stop))
+            addressee = self.wires.get((number, attempt))
+            if addressee is not None:
+                addressee.deliver(Answer(Decision(decision), stop))
 
     def run(self, job: Job) -> None:
         """Train one job to its end, and post how it ended."""
@@ -337,16 +293,10 @@ class Desk(WorkerPlugin):
 def _deliver_on(worker: Worker) -> Callable[..., None]:
     def deliver(campaign: str, answers: list[list[Any]] | None, **kwargs: Any) -> None:
         desk = worker.plugins.get(f"{PLUGIN}-{campaign}")
-        if desk is not None:
+        if isinstance(desk, Desk):
             desk.answer(answers)
 
     return deliver
-
-
-async def _sleep(seconds: float) -> None:
-    import asyncio
-
-    await asyncio.sleep(seconds)
 
 
 def run_job(
@@ -354,6 +304,7 @@ def run_job(
 ) -> None:
     """The Dask task: one job of one trial. Its result is nothing; everything travels by wire."""
     desk = get_worker().plugins[f"{PLUGIN}-{campaign}"]
+    assert isinstance(desk, Desk)
     desk.run(Job(number, attempt, rung, start, stop, params))
 
 

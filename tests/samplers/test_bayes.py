@@ -40,14 +40,14 @@ class TestGaussianProcess(SamplerSuite):
 
 
 class TestExtraTrees(SamplerSuite):
-    trials = 14
+    trials = 10
 
     def make(self, space, seed):
         return Bayes(space, seed=seed, startup=6, surrogate="et")
 
 
 class TestLowerBound(SamplerSuite):
-    trials = 14
+    trials = 10
 
     def make(self, space, seed):
         return Bayes(space, seed=seed, startup=6, acquisition="lcb")
@@ -58,9 +58,11 @@ class TestLearning:
         sampler, sobol = Bayes(PLANE, seed=3, startup=8), Sobol(PLANE, seed=3)
         assert [sampler.suggest(n) for n in range(8)] == [sobol.suggest(n) for n in range(8)]
 
-    @pytest.mark.parametrize(("surrogate", "close"), [("gp", 1e-3), ("et", 1e-2)])
-    def test_finds_the_bottom_of_a_bowl(self, surrogate, close):
-        assert min(run(Bayes(PLANE, seed=1, surrogate=surrogate), bowl, 30)) < close
+    @pytest.mark.parametrize("surrogate", ["gp", "et"])
+    def test_asks_mostly_where_it_is_good(self, surrogate):
+        values = run(Bayes(PLANE, seed=1, surrogate=surrogate), bowl, 30)
+        assert np.median(values[20:]) < 0.4 * np.median(values[:10])
+        assert surrogate == "et" or min(values) < 1e-3
 
     def test_does_not_care_for_scale_shift_or_one_huge_loss(self):
         def steep(params):
@@ -80,15 +82,15 @@ class TestLearning:
         values = run(Bayes(space, seed=2), lambda p: abs(p.get("m", 9.0) - 0.8), 30)
         assert min(values) < 0.01
 
-    def test_tells_results_of_different_steps_apart(self):
-        # Losses fall with the step, so the raw values would prefer whatever trained longest.
+    def test_compares_results_of_different_steps(self):
+        # Losses fall with the step, so the raw ones would prefer whatever trained longest.
         sampler = Bayes(Space(x=Float(0.0, 1.0)), seed=4, startup=10)
-        for number in range(30):
+        for number in range(20):
             params = sampler.suggest(number)
             sampler.pend(number, params)
-            step = 81 if params["x"] > 0.5 and number % 2 else 1
-            sampler.tell(number, step, (params["x"] - 0.2) ** 2 + 3 / step)
-        assert abs(sampler.suggest(30)["x"] - 0.2) < 0.1
+            for step in (1, 81) if params["x"] > 0.5 and number < 10 else (1,):
+                sampler.tell(number, step, (params["x"] - 0.2) ** 2 + 3 / step)
+        assert abs(sampler.suggest(20)["x"] - 0.2) < 0.1
 
     def test_a_later_result_replaces_an_earlier_one(self):
         sampler = Bayes(PLANE, seed=1, startup=4)
@@ -99,15 +101,30 @@ class TestLearning:
 
 
 class TestPending:
-    def test_keeps_clear_of_what_runs(self):
-        sampler = Bayes(PLANE, seed=1)
-        run(sampler, bowl, 20)
-        batch = [sampler.suggest(number) for number in range(20, 36)]
-        points = np.array([list(params.values()) for params in batch])
-        apart = np.linalg.norm(points[:, None] - points, axis=2) + np.eye(16)
-        assert apart.min() > 1e-4
-        # Without regard for one another all sixteen would crowd at the bottom.
-        assert np.median(apart) > 0.05
+    @pytest.mark.parametrize("surrogate", ["gp", "et"])
+    def test_keeps_clear_of_what_runs(self, surrogate):
+        def next_after(pending):
+            sampler = Bayes(PLANE, seed=1, surrogate=surrogate)
+            for number in range(12):
+                params = Sobol(PLANE, seed=8).suggest(number)
+                sampler.pend(number, params)
+                sampler.tell(number, 1, bowl(params) + 0.3 * math.sin(9 * params["x"]))
+            for number in range(12, 12 + pending):
+                sampler.pend(number, favourite)
+            return sampler.suggest(20)
+
+        favourite = {"x": 0.0, "y": 0.0}
+        favourite = next_after(0)
+        other = next_after(1)
+        assert math.dist(favourite.values(), other.values()) > 0.02
+
+    def test_a_batch_spreads(self):
+        sampler = Bayes(PLANE, seed=1, startup=6)
+        run(sampler, bowl, 6)
+        points = np.array([list(sampler.suggest(number).values()) for number in range(6, 22)])
+        apart = np.linalg.norm(points[:, None] - points, axis=2)[np.triu_indices(16, 1)]
+        assert apart.min() > 0
+        assert np.median(apart) > 0.1
 
     def test_asked_again_it_gives_the_same(self):
         sampler = Bayes(PLANE, seed=1)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskhpo.samplers.acquisition import log_expected_improvement, lower_bound, winsorised
+from daskhpo.samplers.acquisition import log_expected_improvement, lower_bound
 from daskhpo.samplers.candidates import neighbours, unique
 from daskhpo.samplers.features import Features
+from daskhpo.samplers.scores import prolonged, winsorised
 from daskhpo.samplers.surrogates import Forest, GaussianBelief, GaussianProcess
 from daskhpo.space import Choice, Float, Int, Space
 
@@ -78,6 +79,15 @@ class TestGaussianProcess:
 
 
 class TestForest:
+    def test_agrees_with_scikit_optimize(self, data, rng):
+        rows, scores, candidates = data
+        belief = Forest().believe(rows, scores, np.empty((0, 3)), rng)
+        belief.model.min_variance = 1e-4
+        mean, std = belief.model.predict(candidates, return_std=True)
+        pool = belief.pool(candidates)
+        assert np.allclose(pool.mean, mean)
+        assert np.allclose(pool.std, std)
+
     def test_a_pending_trial_takes_uncertainty_from_its_like(self, data, rng):
         rows, scores, candidates = data
         pool = Forest().believe(rows, scores, np.empty((0, 3)), rng).pool(candidates)
@@ -119,6 +129,8 @@ class TestAcquisition:
         scores = lower_bound(np.zeros(2), np.array([1.0, 2.0]), 0.0)
         assert scores[1] > scores[0]
 
+
+class TestScores:
     @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=30))
     def test_scores_are_finite_and_keep_the_order(self, values):
         scores = winsorised(np.array(values))
@@ -133,6 +145,16 @@ class TestAcquisition:
     def test_scores_tell_a_tied_best_from_the_rest(self):
         scores = winsorised(np.array([0.0, 0.0, 0.0, 7.0, 8.0]))
         assert scores[0] < 0 < scores[3] == scores[4]
+
+    def test_values_of_short_trials_are_carried_up_step_by_step(self):
+        gains = {(1, 3): [-1.0, -2.0, -3.0], (3, 9): [-0.5], (1, 9): [-99.0]}
+        values = prolonged(np.array([5.0, 5.0, 5.0, math.inf]), np.array([1, 3, 9, 1]), gains)
+        assert values.tolist() == [2.5, 4.5, 5.0, math.inf]
+
+    def test_values_at_steps_that_nobody_passed_stay_as_they_are(self):
+        assert prolonged(np.array([5.0, 4.0]), np.array([2, 7]), {}).tolist() == [5.0, 4.0]
+        gains = {(3, 9): [-1.0]}
+        assert prolonged(np.array([5.0, 4.0]), np.array([2, 9]), gains).tolist() == [4.0, 4.0]
 
 
 class TestCandidates:
