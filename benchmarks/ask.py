@@ -16,6 +16,7 @@ import math
 import queue
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -204,7 +205,9 @@ def quality(seeds: int, skopt: bool, trials: int = 60, pending: int = 8) -> None
             found = [run_async(make(space, s), objective, trials, pending, s) for s in chosen]
             _line(name, label, found)
         if skopt:
-            found = [run_skopt(space, objective, trials, s) for s in chosen]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about hyperparameters, numbers of Sobol points
+                found = [run_skopt(space, objective, trials, s) for s in chosen]
             _line(name, "skopt, blocking", found)
 
 

@@ -21,7 +21,7 @@ class Domain(Protocol):
     """What :class:`~daskhpo.space.Space` asks of the domain of one parameter."""
 
     @property
-    def when(self) -> Mapping[str, list[ParamValue]]:
+    def when(self) -> Mapping[str, Any]:
         """Parents and the values that make this parameter active."""
 
     @property
@@ -83,7 +83,7 @@ class Choice:
     """
 
     choices: Sequence[ParamValue]
-    when: dict[str, list[ParamValue]] = field(default_factory=dict, kw_only=True, hash=False)
+    when: Mapping[str, Any] = field(default_factory=dict, kw_only=True, hash=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.choices, str | Mapping) or not isinstance(self.choices, Iterable):
@@ -151,7 +151,7 @@ class Constant:
     """
 
     value: ParamValue
-    when: dict[str, list[ParamValue]] = field(default_factory=dict, kw_only=True, hash=False)
+    when: Mapping[str, Any] = field(default_factory=dict, kw_only=True, hash=False)
 
     def __post_init__(self) -> None:
         assign(self, value=scalar("value", self.value), when=conditions(self.when))

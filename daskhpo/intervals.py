@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 from daskhpo.domains import assign, brief, cell, conditions, form
 from daskhpo.exceptions import SpaceError
 from daskhpo.scalars import MAX_INT, flag, native, real, whole
-from daskhpo.trial import ParamValue
 
 __all__ = ["Float", "Int"]
 
@@ -52,7 +51,7 @@ class Float:
     high: float
     log: bool = field(default=False, kw_only=True)
     step: float | None = field(default=None, kw_only=True)
-    when: dict[str, list[ParamValue]] = field(default_factory=dict, kw_only=True, hash=False)
+    when: Mapping[str, Any] = field(default_factory=dict, kw_only=True, hash=False)
 
     def __post_init__(self) -> None:
         low, high = real("low", self.low), real("high", self.high)
@@ -191,7 +190,7 @@ class Int:
     high: int
     log: bool = field(default=False, kw_only=True)
     step: int = field(default=1, kw_only=True)
-    when: dict[str, list[ParamValue]] = field(default_factory=dict, kw_only=True, hash=False)
+    when: Mapping[str, Any] = field(default_factory=dict, kw_only=True, hash=False)
 
     def __post_init__(self) -> None:
         low, high, step = (whole(key, getattr(self, key)) for key in ("low", "high", "step"))

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from daskhpo.exceptions import ReplayError
+from daskhpo.facts import compare, name
 from daskhpo.samplers.base import Sampler
 from daskhpo.schedulers.base import Promotion, Scheduler
 from daskhpo.space import Space
@@ -303,8 +304,8 @@ class Study:
                 try:
                     self._apply(fact)
                 except (KeyError, TypeError, ValueError) as error:
-                    raise ReplayError(f"{_name(fact)} cannot be: {error!r}") from error
-                _compare(fact, emitted)
+                    raise ReplayError(f"{name(fact)} cannot be: {error!r}") from error
+                compare(fact, emitted)
                 emitted.clear()
         finally:
             self.emit = emit
@@ -477,33 +478,6 @@ class Study:
         counts = f"{len(self.trials)} trials, {len(self.running)} running"
         incumbent = f", best {best.best_value:.6g} @ trial {best.number}" if best else ""
         return f"<Study {self.metric!r}: {counts}{incumbent}>"
-
-
-_COMPARED: dict[str, tuple[str, ...]] = {  # {kind: what a replay must reproduce}
-    "asked": ("number", "attempt", "rung", "start", "stop"),
-    "promoted": ("number", "rung", "stop"),
-    "reported": ("number", "attempt", "step", "decision"),
-    "ended": ("number", "attempt", "state"),
-    "offered": ("number",),
-}
-
-
-def _compare(fact: Fact, emitted: list[Fact]) -> None:
-    """Make sure that a replayed fact led to itself and to nothing else."""
-    kinds = [found["kind"] for found in emitted]
-    if kinds != [fact["kind"]]:
-        led = f"lead to {kinds[0]}" if kinds else "lead to nothing"
-        raise ReplayError(f"{_name(fact)}: the settings of the study {led} there")
-    for key in _COMPARED.get(fact["kind"], ()):
-        if emitted[0].get(key) != fact.get(key):
-            raise ReplayError(
-                f"{_name(fact)}: the journal says {key}={fact.get(key)!r}, its settings lead to "
-                f"{emitted[0].get(key)!r}"
-            )
-
-
-def _name(fact: Fact) -> str:
-    return f"fact {fact.get('seq', '?')} ({fact.get('kind')}, trial {fact.get('number', '-')})"
 
 
 def _drop(fact: Fact) -> None:

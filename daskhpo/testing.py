@@ -100,8 +100,8 @@ class SamplerSuite:
         for number, params in enumerate(before):
             sampler.pend(number, params)
             sampler.tell(number, 1, float(number))
-        params = sampler.suggest(len(before))
-        assert params is None or space.contains(params)
+        proposal = sampler.suggest(len(before))
+        assert proposal is None or space.contains(proposal)
 
     def test_survives_failed_trials(self) -> None:
         """Infinite values, some or all, do not stop it."""

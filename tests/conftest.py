@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import subprocess
 
 import pytest
 
@@ -39,3 +41,26 @@ def tuner_of(tmp_path):
         return Tuner(objective, Space(x=Float(0.0, 1.0)), scheduler=scheduler, **settings)
 
     return make
+
+
+@contextlib.contextmanager
+def _mounted(path, *options):
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", *options, "tmpfs", str(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("there is no mount command here")
+    if done.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here (needs root): {done.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one megabyte."""
+    with _mounted(tmp_path / "small", "-o", "size=1m") as path:
+        yield path

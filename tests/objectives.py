@@ -155,3 +155,8 @@ def leaves_a_child_and_dies(trial):
         if os.fork() == 0:
             time.sleep(600)
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleeps(trial):
+    (trial.folder() / "begun").touch()
+    time.sleep(600)

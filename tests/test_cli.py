@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from daskhpo import ASHA, Float, Space, Tuner
 from daskhpo.cli import main
+from daskhpo.exceptions import DaskhpoError
 from daskhpo.store.directory import CampaignDirectory
 
 MODULE = """
@@ -467,3 +468,17 @@ def test_a_user_runs_looks_interrupts_and_resumes(project, tmp_path):
     assert plain["steps"] >= stopped["steps"] + 5
     assert "budget" in plain["closed"]
     assert json.loads(call("verify", "runs/slow", "--json").stdout)["ok"]
+
+
+@pytest.mark.parametrize("text", ["1e-5", "1.0e-5", "1E-05"])
+def test_a_float_may_be_written_as_people_write_it(text) -> None:
+    from daskhpo.cli.loading import load_yaml
+
+    assert load_yaml(f"low: {text}") == {"low": 1e-5}
+
+
+def test_a_key_that_is_given_twice_is_refused_with_its_line() -> None:
+    from daskhpo.cli.loading import load_yaml
+
+    with pytest.raises(DaskhpoError, match="line 2: 'seed' is given twice"):
+        load_yaml("seed: 1\nseed: 2\n")

@@ -58,6 +58,7 @@ def test_decoding_gives_the_bounds_exactly():
 
 def test_steps_give_the_decimals_that_were_meant():
     assert list(Float(0, 1, step=0.1).levels(5)) == [k / 10 for k in range(11)]
+    assert list(Float(0, 0.3, step=0.1).levels(5)) == [0.0, 0.1, 0.2, 0.3]
     assert list(Float(0.05, 0.5, step=0.2).levels(5)) == [0.05, 0.25, 0.45]
     assert Float(0, 1, step=0.1).contains(0.1 + 0.2)
 

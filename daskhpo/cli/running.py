@@ -16,6 +16,7 @@ import yaml
 
 from daskhpo.campaign import Budget, Campaign
 from daskhpo.cli import options
+from daskhpo.cli.loading import load_yaml
 from daskhpo.cli.objective import find_objective, module_of
 from daskhpo.exceptions import CampaignError
 from daskhpo.store.directory import CampaignDirectory
@@ -136,7 +137,7 @@ def _sorted(given: Mapping[str, Any]) -> tuple[Where, dict[str, Any]]:
 
 def _settings(file: Path) -> dict[str, Any]:
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        settings = load_yaml(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CampaignError(f"{file} is no YAML file: {error}") from error
     if not isinstance(settings, dict):

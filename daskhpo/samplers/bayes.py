@@ -127,11 +127,12 @@ class Bayes:
     --------
     >>> from daskhpo.space import Float, Space
     >>> sampler = Bayes(Space(x=Float(-1.0, 1.0)), seed=1, startup=4)
+    >>> tried = []
     >>> for number in range(12):
-    ...     params = sampler.suggest(number)
-    ...     sampler.pend(number, params)
-    ...     sampler.tell(number, 1, (params["x"] - 0.3) ** 2)
-    >>> abs(params["x"] - 0.3) < 0.1
+    ...     tried.append(sampler.suggest(number)["x"])
+    ...     sampler.pend(number, {"x": tried[-1]})
+    ...     sampler.tell(number, 1, (tried[-1] - 0.3) ** 2)
+    >>> min(abs(x - 0.3) for x in tried) < 0.01
     True
     """
 
@@ -252,15 +253,15 @@ class Bayes:
         """Return point ``number`` of the Sobol sequence, or another when that was handed out."""
         draws: Array = rng.random((64, self.space.dimension))
         points = np.vstack([self._sobol.point(number), draws])
-        free = list(unique(self._features, points, self._taken))
-        if free:
-            return free[0]
+        free = unique(self._features, points, self._taken)
+        if len(free):
+            return np.asarray(free[0])
         # The space is finite and nearly exhausted: among its first taken + 1 points one is free.
         for params in self.space.grid():
             unit = self.space.encode(params)
             if self._features.keys(unit[None])[0] not in self._taken:
                 return unit
-        return points[0]
+        return np.asarray(points[0])
 
     def _ready(self, rng: np.random.Generator) -> Shelf | None:
         """Return the shelf, filled anew when it is due; None while there is too little to learn."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from statistics import median_low
 
 import numpy as np
 
@@ -12,7 +13,7 @@ __all__ = ["prolonged", "winsorised"]
 
 
 def prolonged(
-    values: Array, steps: Array, gains: Mapping[tuple[int, int], Iterable[float]]
+    values: Array, steps: Array, gains: Mapping[tuple[int, int], Sequence[float]]
 ) -> Array:
     """Estimate what trials would have reached at the largest step.
 
@@ -36,9 +37,7 @@ def prolonged(
     array([1.5, 1. , 1. ])
     """
     seen = sorted({int(step) for step in steps} | {step for pair in gains for step in pair})
-    medians = {
-        pair: (len(list(many)), float(np.median(list(many)))) for pair, many in gains.items()
-    }
+    medians = {pair: (len(many), median_low(many)) for pair, many in gains.items()}
     shift: dict[int, float] = {}  # {step: what is missing to the largest one}
     for step, following in zip(reversed(seen), [None, *reversed(seen)], strict=False):
         known = [(n, -later, gain) for (at, later), (n, gain) in medians.items() if at == step]
@@ -47,7 +46,9 @@ def prolonged(
             shift[step] = gain + shift[-later]
         else:
             shift[step] = 0.0 if following is None else shift[following]
-    return values + np.array([shift[int(step)] for step in steps])
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved: Array = values + np.array([shift[int(step)] for step in steps])
+    return np.where(np.isfinite(moved), moved, values)
 
 
 def winsorised(values: Array) -> Array:
@@ -73,7 +74,7 @@ def winsorised(values: Array) -> Array:
     >>> winsorised(np.array([3.0, 1e9, 2.0])).round(2)
     array([ 0.  ,  1.22, -1.22])
     """
-    middle, lowest = float(np.median(values)), float(values.min())
+    middle, lowest = median_low(values.tolist()), float(values.min())
     if middle == lowest:  # more than half are equal to the best: keep who is worse
         cut = (values > lowest).astype(float)
     else:

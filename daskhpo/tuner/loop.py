@@ -8,6 +8,7 @@ the free slots, commit, and only then let answers and jobs leave.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from distributed import Client
 from daskhpo.exceptions import DaskhpoError
 from daskhpo.trial import Decision, Job, Outcome, Params
 from daskhpo.tuner.driver import Driver
-from daskhpo.worker.switchboard import Line, job_of
+from daskhpo.worker.switchboard import FAREWELL, Line, job_of, key_of
 from daskhpo.worker.work import Work
 
 __all__ = ["DaskLoop"]
@@ -42,6 +43,7 @@ class _Flight:
     stop: int
     worker: str = ""
     heard: float = field(default_factory=time.monotonic)
+    deadline: float = math.inf  # when a retired worker has been waited for long enough
 
 
 class DaskLoop:
@@ -104,9 +106,10 @@ class DaskLoop:
             self._suggester.shutdown(wait=False, cancel_futures=True)
             if self.client.status == "running":
                 for flight in self._flights.values():
-                    flight.future.cancel()
+                    if flight.future is not None:  # its job could not be written down
+                        flight.future.cancel()
                 self._release(0)
-            self._line.close()
+            self._line.close(wait=not self._cancelled)
 
     def stop(self, reason: str) -> None:
         """Ask for the end; from any thread. A second call does not wait for running trials."""
@@ -121,6 +124,7 @@ class DaskLoop:
             for item in items:
                 self._handle(worker, item)
         self.driver.tick()
+        self._check_health()
         jobs = self._fill()
         self.driver.commit(durable=bool(jobs or self._answers))
         answers, self._answers = self._answers, []
@@ -130,7 +134,6 @@ class DaskLoop:
             self._flights[job.number, job.attempt].future = future
         self._release(HELD)
         self._suggest_ahead()
-        self._check_health()
         if self._watch is not None:
             self._watch(self.driver, self.slots - len(self._flights), self.slots)
 
@@ -197,6 +200,8 @@ class DaskLoop:
             self._heard(worker, *content)
         elif kind == "lost":
             self._on_lost(*content)
+        elif kind == "retired":
+            self._on_retired(*content)
         elif kind == "workers":
             self._on_workers(*content)
         elif kind == "suggested":
@@ -233,8 +238,16 @@ class DaskLoop:
         # Whatever else fails in the task itself (the objective cannot be unpickled, say) is an
         # error of the campaign's and would come back on every worker.
         outcome = Outcome.FAILED if text else Outcome.LOST
-        error = text or f"its worker {flight.worker} died"
+        error = text or f"its worker died {flight.worker and f'({flight.worker})'}".rstrip()
         self._tell(flight.job, outcome, time.monotonic() - flight.heard, error, True)
+
+    def _on_retired(self, key: str) -> None:
+        """The worker of a job is closing: it has some time to say how the job ended."""
+        place = job_of(key)
+        flight = self._flights.get(place) if place else None
+        if flight is not None:
+            flight.future.release()
+            flight.deadline = time.monotonic() + FAREWELL
 
     def _on_workers(self, workers: dict[str, list[Any]]) -> None:
         slots = sum(self._room(threads, resources) for threads, resources in workers.values())
@@ -295,9 +308,11 @@ class DaskLoop:
                 f"the connection to the scheduler is {self.client.status}: every report so far is "
                 f"kept; resume the campaign in {self.driver.directory.path} on a new cluster"
             )
+        now = time.monotonic()
+        for flight in [each for each in self._flights.values() if now > each.deadline]:
+            self._on_lost(key_of(self.work.campaign, flight.job), "")
         if self._timeout is None:
             return
-        now = time.monotonic()
         for flight in list(self._flights.values()):
             if flight.worker and now - flight.heard > self._timeout:
                 self._give_up(flight)
@@ -308,7 +323,10 @@ class DaskLoop:
         flight.future.release()
         error = f"no report for {self._timeout:g} seconds"
         self._tell(flight.job, Outcome.FAILED, time.monotonic() - flight.heard, error, False)
-        self.client.restart_workers([flight.worker], timeout=60, raise_for_error=False)
+        try:
+            self.client.restart_workers([flight.worker], timeout=60, raise_for_error=False)
+        except ValueError as cause:  # it has no nanny that could
+            logger.warning("worker %s stays busy with a silent trial: %s", flight.worker, cause)
 
 
 def _grace() -> float:

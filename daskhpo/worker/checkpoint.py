@@ -88,14 +88,13 @@ class Checkpoints:
             are then untouched.
         """
         payload = _dump(checkpoint)
-        header = b"%s %08x %d\n" % (_MAGIC, zlib.crc32(payload), len(payload))
         folder = self.path / f"a{self.attempt}"
         place = folder / f"step-{checkpoint.step:06d}.ckpt"
         draft = place.with_suffix(f".tmp-{os.getpid()}")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with open(draft, "wb") as file:
-                file.write(header)
+                file.write(_header(payload))
                 file.write(payload)
                 file.flush()
                 os.fsync(file.fileno())
@@ -104,11 +103,11 @@ class Checkpoints:
         except OSError as error:
             draft.unlink(missing_ok=True)
             raise CheckpointError(f"checkpoint {place} cannot be written: {error}") from error
-        self._prune(keep=place)
+        self._prune(checkpoint.step)
 
     def load(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, or None; damaged ones are passed over."""
-        for place in self._newest_first():
+        for _, _, place in self._places():
             try:
                 return _read(place)
             except (OSError, CheckpointError) as error:
@@ -117,20 +116,28 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove every checkpoint: the trial will never train again."""
-        self._prune(keep=None)
+        self._prune()
 
-    def _newest_first(self) -> list[Path]:
+    def _places(self) -> list[tuple[int, int, Path]]:
+        """(step, attempt, path) of every checkpoint up to this attempt's, newest first."""
         found = []
         for place in self.path.glob("a*/step-*.ckpt"):
             match = _NAME.match(f"{place.parent.name}/{place.name}")
             if match and int(match[1]) <= self.attempt:
                 found.append((int(match[2]), int(match[1]), place))
-        return [place for _, _, place in sorted(found, reverse=True)]
+        return sorted(found, reverse=True)
 
-    def _prune(self, *, keep: Path | None) -> None:
-        for place in self._newest_first():
-            if place != keep:
+    def _prune(self, saved: int | None = None) -> None:
+        """Remove what a checkpoint of step ``saved`` supersedes; None: everything.
+
+        One of a later step stays: it is worth more, whoever wrote it.
+        """
+        for step, attempt, place in self._places():
+            if saved is None or (step, attempt) < (saved, self.attempt):
                 place.unlink(missing_ok=True)
+        for draft in self.path.glob("a*/step-*.tmp-*"):  # left by writers that were killed
+            if int(draft.parent.name[1:]) < self.attempt:
+                draft.unlink(missing_ok=True)
 
 
 def capture(name: str, thing: object) -> Any:
@@ -208,6 +215,10 @@ def restore_rng(state: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
+def _header(payload: bytes) -> bytes:
+    return b"%s %08x %d\n" % (_MAGIC, zlib.crc32(payload), len(payload))
+
+
 def _dump(checkpoint: Checkpoint) -> bytes:
     content = {key: getattr(checkpoint, key) for key in Checkpoint.__slots__}
     buffer = io.BytesIO()
@@ -233,11 +244,11 @@ def _unpicklable(states: Mapping[str, Any]) -> Iterable[str]:
 
 def _read(place: Path) -> Checkpoint:
     with open(place, "rb") as file:
-        header = file.readline(200).rsplit(b" ", 2)
+        header = file.readline(200)
         payload = file.read()
-    if len(header) != 3 or header[0] != _MAGIC:
+    if not header.startswith(_MAGIC + b" "):
         raise CheckpointError("not a checkpoint of this version")
-    if int(header[2]) != len(payload) or int(header[1], 16) != zlib.crc32(payload):
+    if header != _header(payload):
         raise CheckpointError("its content does not match its checksum")
     buffer = io.BytesIO(payload)
     if payload[:2] == b"PK":  # torch.save writes a zip archive

@@ -1,16 +1,18 @@
 """One rank of a trial: ``python -m daskhpo.worker.rank FD RANK``, started by its supervisor.
 
 Protocol over the inherited socket, as pickled tuples. From the supervisor: ``("work", bytes)``,
-``("store", port)``, ``("answer", decision, stop)``. To it: ``("store", port)`` and ``("report",
-step, metrics, urgent)`` from rank 0, ``("ended", Ending)`` from every rank.
+``("store", port)``, ``("answer", decision, stop)``, ``("leave",)``. To it: ``("store", port)`` and
+``("report", step, metrics, urgent)`` from rank 0, ``("ended", when, Ending)`` from every rank.
 """
 
 from __future__ import annotations
 
 import os
 import queue
+import signal
 import sys
 import threading
+import time
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -47,9 +49,13 @@ class _Pipe(Mailbox):
             try:
                 message = self.connection.recv()
             except (EOFError, OSError):
-                os._exit(1)  # the supervisor is gone, and with it everybody who would listen
+                # The supervisor is gone, and with it everybody who would listen. A rank leads a
+                # session of its own: this ends it with all that it forked.
+                os.killpg(0, signal.SIGKILL)
             if message[0] == "answer":
                 self.deliver(Answer(Decision(message[1]), message[2]))
+            elif message[0] == "leave":
+                self.interrupt()
             else:
                 self.inbox.put(message)
 
@@ -100,7 +106,7 @@ def main(descriptor: int, rank: int) -> int:
     group: _Group | None = _Group(rank, work.ranks, pipe) if work.ranks > 1 else None
     ranks: Ranks = group if group is not None else Alone()
     ending = perform(work.objective, Session(work, job, pipe, ranks))
-    pipe.put("ended", ending)
+    pipe.put("ended", time.monotonic(), ending)
     if group is not None and not ending.error:
         group.close()
     return 0

@@ -8,11 +8,13 @@ ends itself.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +28,8 @@ from daskhpo.worker.work import Work
 
 __all__ = ["perform_in_ranks"]
 
+PULSE = 1.0  # seconds between two looks at whether the ranks live
+AFTERSHOCK = 0.5  # seconds after a first failure in which others may turn out to be its cause
 _KILLED = {-signal.SIGKILL, -signal.SIGTERM}  # somebody else's doing, as far as we can know
 
 
@@ -38,11 +42,11 @@ class ListeningChannel(Channel, Protocol):
 
 def perform_in_ranks(work: Work, job: Job, channel: ListeningChannel) -> Ending:
     """Run a job in ``work.ranks`` subprocesses; see :func:`daskhpo.worker.perform.perform`."""
-    crew = _Crew(work, job)
+    crew = _Crew(work, job, channel)
     try:
         crew.start()
         channel.listen(crew.forward)
-        return crew.watch(channel)
+        return crew.watch()
     finally:
         channel.listen(_ignore)
         crew.end()
@@ -51,12 +55,14 @@ def perform_in_ranks(work: Work, job: Job, channel: ListeningChannel) -> Ending:
 class _Crew:
     """The ranks of one trial and the pipes to them."""
 
-    def __init__(self, work: Work, job: Job) -> None:
+    def __init__(self, work: Work, job: Job, channel: Channel) -> None:
         self.work = work
         self.job = job
+        self.channel = channel
         self.folder = Path(work.path) / "trials" / f"{job.number:05d}" / f"a{job.attempt}"
         self.processes: list[subprocess.Popen[bytes]] = []
         self.pipes: list[Connection] = []
+        self._began = time.monotonic()
 
     def start(self) -> None:
         """Start every rank and hand it its work."""
@@ -87,32 +93,44 @@ class _Crew:
 
     def forward(self, answer: Answer) -> None:
         """Pass an answer to rank 0, which agrees with the others."""
-        self._send(0, ("answer", answer.decision.value, answer.stop))
+        if self.channel.interrupted:
+            self._send(0, ("leave",))
+        else:
+            self._send(0, ("answer", answer.decision.value, answer.stop))
 
-    def watch(self, channel: Channel) -> Ending:
+    def watch(self) -> Ending:
         """Until all ranks have ended, or one has failed."""
         open_pipes = dict(zip(self.pipes, range(len(self.pipes)), strict=True))
-        endings: dict[int, Ending] = {}
-        while open_pipes:
-            for pipe in wait(list(open_pipes)):
-                assert isinstance(pipe, Connection)
+        endings: dict[int, tuple[float, Ending]] = {}  # {rank: when and how it ended}
+        deadline = math.inf
+        while open_pipes and (left := deadline - time.monotonic()) > 0:
+            ready = wait(list(open_pipes), timeout=min(PULSE, left))
+            for pipe in [p for p, rank in open_pipes.items() if p in ready or self._gone(rank)]:
                 rank = open_pipes[pipe]
-                message = _receive(pipe)
+                message = _receive(pipe) if pipe in ready else None
                 if message is None:
                     del open_pipes[pipe]
                     if rank not in endings:
-                        return self._died(rank)
+                        endings[rank] = (0.0, self._died(rank))
                 elif message[0] == "ended":
-                    endings[rank] = message[1]
-                    if message[1].outcome is Outcome.FAILED:
-                        return endings[rank]
-                elif message[0] == "store":
-                    for other in range(1, len(self.pipes)):
-                        self._send(other, message)
+                    endings[rank] = message[1:]
                 else:
-                    _, step, metrics, urgent = message
-                    channel.send(step, metrics, urgent=urgent)
-        return endings[0]
+                    self._pass_on(message)
+            if deadline == math.inf and any(_failed(how) for _, how in endings.values()):
+                deadline = time.monotonic() + AFTERSHOCK
+        return _cause(endings)
+
+    def _pass_on(self, message: tuple[Any, ...]) -> None:
+        if message[0] == "store":
+            for other in range(1, len(self.pipes)):
+                self._send(other, message)
+        else:
+            _, step, metrics, urgent = message
+            self.channel.send(step, metrics, urgent=urgent)
+
+    def _gone(self, rank: int) -> bool:
+        """Whether a rank has ended though its pipe is open: in the hands of a child it forked."""
+        return self.processes[rank].poll() is not None and not self.pipes[rank].poll()
 
     def end(self) -> None:
         """Leave nothing running."""
@@ -129,11 +147,13 @@ class _Crew:
     def _died(self, rank: int) -> Ending:
         code = self.processes[rank].wait()
         tail = _tail(self._log(rank))
+        seconds = time.monotonic() - self._began
         if code in _KILLED:
             name = signal.Signals(-code).name
-            return Ending(Outcome.LOST, 0.0, f"rank {rank} was killed by {name} (memory?)\n{tail}")
+            error = f"rank {rank} was killed by {name} (memory?)\n{tail}"
+            return Ending(Outcome.LOST, seconds, error)
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        return Ending(Outcome.FAILED, 0.0, f"rank {rank} ended {how}\n{tail}")
+        return Ending(Outcome.FAILED, seconds, f"rank {rank} ended {how}\n{tail}")
 
     def _send(self, rank: int, message: tuple[Any, ...]) -> None:
         try:
@@ -143,6 +163,24 @@ class _Crew:
 
     def _log(self, rank: int) -> Path:
         return self.folder / f"rank{rank}.log"
+
+
+def _failed(ending: Ending) -> bool:
+    return ending.outcome in (Outcome.FAILED, Outcome.LOST)
+
+
+def _cause(endings: dict[int, tuple[float, Ending]]) -> Ending:
+    """How the trial ended: as its first failure says, else as rank 0 does.
+
+    A rank that loses another one fails too, a moment later. So a kill comes first, then whoever
+    died without a word (at time 0), then the oldest word.
+    """
+    failures = [
+        (how.outcome is Outcome.FAILED, when, how) for when, how in endings.values() if _failed(how)
+    ]
+    if not failures:
+        return endings[0][1]
+    return min(failures, key=lambda failure: failure[:2])[2]
 
 
 def _receive(pipe: Connection) -> tuple[Any, ...] | None:

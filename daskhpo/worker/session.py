@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -143,6 +144,7 @@ class Session:
         self._began = time.monotonic()
         self._stepping = False
         self._saved_at = self._began
+        self._owner = os.getpid()
         self._save_cost = 1.0  # seconds, until a save has been measured
 
     # ------------------------------------------------------------------ for the objective
@@ -179,6 +181,8 @@ class Session:
         """
         if self._stepping:
             raise ObjectiveError("trial.steps() was called twice: one loop trains one trial")
+        for name, thing in state.items():
+            capture(name, thing)  # what cannot be kept is refused before anything is trained
         self._stepping = True
         self._states = state
         self._resume()
@@ -268,7 +272,13 @@ class Session:
     def _reported(self) -> int:
         return self._reports[-1][0] if self._reports else 0
 
+    def _stay_single(self) -> None:
+        """End a child that the objective forked and that goes on training: it must not speak."""
+        if os.getpid() != self._owner:
+            os._exit(1)
+
     def _send(self, step: int, metrics: Mapping[str, object]) -> None:
+        self._stay_single()
         if step <= self._reported:
             raise ObjectiveError(
                 f"step {step} was reported already: pass all metrics of a step in one report()"
@@ -289,13 +299,14 @@ class Session:
 
     def _decide(self) -> None:
         """Agree on what to do after this step; rank 0 asks, the others follow."""
+        self._stay_single()
         code = 0
         if self.rank == 0:
             answer = self._channel.wait(self._reported) if self._must_wait else self._channel.poll()
             if answer is not None:
                 self._stop = max(self._stop, answer.stop)
                 code = _CODES.index(answer.decision)
-            if code == 0 and self._channel.interrupted:
+            if self._channel.interrupted and code != _CODES.index(Decision.STOP):
                 code = 3
         code = self._ranks.agree(code)
         self.interrupted = code == 3
@@ -314,6 +325,8 @@ class Session:
         self.step = checkpoint.step
         self._reports = list(checkpoint.reports)
         unseen = [(step, metrics) for step, metrics in self._reports if step > self._seen]
+        if self._must_wait and not unseen:
+            unseen = self._reports[-1:]  # whose answer went to an earlier attempt
         if unseen and self.rank == 0:
             for step, metrics in unseen:
                 self._channel.send(step, metrics, urgent=self._must_wait)

@@ -107,10 +107,12 @@ class Switchboard(SchedulerPlugin):
         self._tell_workers(campaign)
 
     def on_goodbye(self, campaign: str, client: str) -> None:
-        """A tuner is done with its campaign."""
+        """A tuner is done with its campaign: whatever still trains for it pauses."""
         if self.clients.get(campaign) == client:
             del self.clients[campaign]
             self.near.pop(campaign, None)
+            for worker in list(self.scheduler.workers):
+                self._to_worker(worker, {"op": ANSWERS, "campaign": campaign, "answers": None})
 
     def on_events(self, campaign: str, items: list[list[Any]], worker: str) -> None:
         """Pass a worker's items on to the campaign's tuner."""
@@ -130,11 +132,16 @@ class Switchboard(SchedulerPlugin):
             return
         if finish == "processing":
             # One more lost worker and the scheduler gives the task up; the tuner decides on
-            # retries, from the checkpoint and under a new attempt number.
+            # retries, from the checkpoint and under a new attempt number. The second line keeps
+            # it from running again where its worker retires, or dies with the (empty) result.
             self.scheduler.tasks[key].suspicious = self.scheduler.allowed_failures
+            self.scheduler.tasks[key].has_lost_dependencies = True
         elif finish == "erred":
             # A task that failed by itself comes with a text, one that lost its worker without.
             self._to_client(campaign, [["lost", key, str(kwargs.get("exception_text") or "")]], "")
+        elif start == "processing":
+            # Its worker is retired: it will still say how the job ended.
+            self._to_client(campaign, [["retired", key]], "")
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """Tell every tuner who is there."""
@@ -148,14 +155,7 @@ class Switchboard(SchedulerPlugin):
     def remove_client(self, scheduler: Scheduler, client: str) -> None:
         """A tuner is gone: unless it comes back in time, its trials pause with a checkpoint."""
         for campaign in [name for name, owner in self.clients.items() if owner == client]:
-            self.scheduler.loop.call_later(self.grace, self._orphan, campaign, client)
-
-    def _orphan(self, campaign: str, client: str) -> None:
-        if self.clients.get(campaign) != client:
-            return
-        self.on_goodbye(campaign, client)
-        for worker in list(self.scheduler.workers):
-            self._to_worker(worker, {"op": ANSWERS, "campaign": campaign, "answers": None})
+            self.scheduler.loop.call_later(self.grace, self.on_goodbye, campaign, client)
 
     def _tell_workers(self, campaign: str) -> None:
         workers = {
@@ -271,10 +271,9 @@ class Desk(WorkerPlugin):
             ending = self._perform(job, wire)
         except BaseException as error:  # noqa: BLE001 (whatever it is, the tuner must hear of it)
             ending = Ending(Outcome.FAILED, 0.0, f"{type(error).__name__}: {error}")
-        finally:
-            self.wires.pop(place, None)
         item = ["ended", *place, ending.outcome.value, ending.seconds, ending.error, ending.retry]
         self.post(item, urgent=True)
+        del self.wires[place]  # only now: a closing worker waits until there are none
 
     def _perform(self, job: Job, wire: Wire) -> Ending:
         if self.work.ranks > 1 or self.work.isolate:
@@ -368,11 +367,12 @@ class Line:
         if answers:
             self._send(ANSWERS, answers=answers)
 
-    def close(self) -> None:
-        """Leave the cluster as it was found."""
+    def close(self, *, wait: bool = True) -> None:
+        """Leave the cluster as it was found; ``wait`` for trials that still have to pause."""
         if self.client.status == "running":
             self._send(GOODBYE)
-            self.client.unregister_worker_plugin(self._desk.name)
+            if wait:
+                self.client.unregister_worker_plugin(self._desk.name)
         self.client._stream_handlers.pop(f"{EVENTS}-{self.work.campaign}", None)
 
     def _send(self, op: str, **content: Any) -> None:

@@ -84,13 +84,14 @@ class TestLearning:
 
     def test_compares_results_of_different_steps(self):
         # Losses fall with the step, so the raw ones would prefer whatever trained longest.
-        sampler = Bayes(Space(x=Float(0.0, 1.0)), seed=4, startup=10)
+        sampler, later = Bayes(Space(x=Float(0.0, 1.0)), seed=4, startup=10), []
         for number in range(20):
             params = sampler.suggest(number)
             sampler.pend(number, params)
             for step in (1, 81) if params["x"] > 0.5 and number < 10 else (1,):
                 sampler.tell(number, step, (params["x"] - 0.2) ** 2 + 3 / step)
-        assert abs(sampler.suggest(20)["x"] - 0.2) < 0.1
+            later += [params["x"]] if number >= 10 else []
+        assert np.median(np.abs(np.array(later) - 0.2)) < 0.1
 
     def test_a_later_result_replaces_an_earlier_one(self):
         sampler = Bayes(PLANE, seed=1, startup=4)
@@ -210,7 +211,8 @@ class TestHouse:
         for number in range(24):
             replayed.pend(number, first.suggest(number))
             replayed.tell(number, 1, bowl(first.suggest(number)))
-        assert bowl(replayed.suggest(24)) < 0.1
+        values = run(replayed, bowl, 6, first=24)
+        assert np.median(values) < 0.1  # a point anywhere has 0.2
 
     def test_results_come_in_while_it_thinks(self, monkeypatch):
         thinking, told = threading.Event(), threading.Event()

@@ -195,3 +195,14 @@ def test_inactive_columns_are_neutral():
     columns = Features(space).columns(np.array([[0.1, 0.9, 0.9, 0.9], [0.5, 0.9, 0.9, 0.9]]))
     assert columns[0].tolist() == [1, 0, 0, 0.5, 0.25, 0.25, 0.25, 0.25, 0.5]
     assert columns[1].tolist() == [0, 1, 0, 0.9, 0, 0, 0, 1, 1]
+
+
+def test_what_hangs_on_an_inactive_parameter_is_inactive():
+    space = Space(
+        opt=["adam", "sgd"],
+        kind=Choice(["a", "b", "c"], when={"opt": "sgd"}),
+        width=Float(0.0, 1.0, when={"kind": "b"}),  # an inactive kind is put at b
+    )
+    snapped, active = Features(space).snap(np.array([[0.1, 0.1, 0.9], [0.9, 0.5, 0.9]]))
+    assert active.tolist() == [[True, False, False], [True, True, True]]
+    assert snapped[:, 2].tolist() == [0.5, 0.9]
