@@ -10,6 +10,9 @@ import pytest
 
 from daskhpo import ASHA, Float, Space
 
+# They hold fixtures, no doctests, and all have the same module name.
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]
+
 
 @pytest.fixture(scope="module")
 def client():

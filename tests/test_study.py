@@ -246,17 +246,14 @@ def test_a_trial_that_never_reports_has_failed(make):
     study = make()
     study.ask()
     assert study.tell(0, 0, Outcome.COMPLETED) is TrialState.FAILED
-    assert "never reporting 'loss'" in study.trials[0].error
+    assert "ever reporting 'loss'" in study.trials[0].error
 
 
 def test_a_trial_that_ends_by_itself_is_complete_and_nobody_is_sent_after_it(make):
     study = make(ASHA(max_step=27, eta=3))
     study.set_limit(2)
     pause(study, 0.5)
-    study.ask()
-    for step in (1, 2):
-        study.report(1, 0, step, loss(0.1)) if step == 1 else None
-    study.tell(1, 0, Outcome.PAUSED)
+    pause(study, 0.1)
     job = study.ask()  # the best of the highest rung
     assert (job.number, job.stop) == (1, 3)
     study.report(1, 1, 2, loss(0.1))

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import datetime
-import importlib.metadata
 import logging
-import platform
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskhpo.campaign import Budget, Campaign, Workers
+from daskhpo.campaign import Campaign, Workers
 from daskhpo.exceptions import CampaignError, DaskhpoError, StoreError
 from daskhpo.space import Space
 from daskhpo.store.directory import CampaignDirectory
@@ -23,6 +19,7 @@ from daskhpo.study import Study
 from daskhpo.trial import Trial
 from daskhpo.tuner.driver import Driver
 from daskhpo.tuner.inline import run_inline
+from daskhpo.tuner.record import describe, known_as, limits, record
 from daskhpo.tuner.view import to_html
 from daskhpo.worker.work import Objective, Work
 
@@ -106,7 +103,7 @@ class Tuner:
         campaign = Campaign.from_mapping(
             {
                 "name": Path(path).name,
-                "objective": _describe(objective),
+                "objective": describe(objective),
                 "metric": metric,
                 "space": space.to_dict(),
                 "scheduler": form,
@@ -127,7 +124,7 @@ class Tuner:
     def _open(self, objective: Objective, campaign: Campaign, path: str | Path) -> None:
         self.objective = objective
         self.directory = CampaignDirectory(Path(path).absolute())
-        self.campaign = _recorded(self.directory, campaign)
+        self.campaign = known_as(self.directory, campaign)
         self._driver: Driver | None = None
         self._loop: Any = None
         self._thread: threading.Thread | None = None
@@ -329,10 +326,10 @@ class Tuner:
         """Create the directory if need be, and take it."""
         if self._driver is not None:
             raise CampaignError("this tuner is running already: wait() for it, or stop() it")
-        limits = _budget(self.campaign.budget, budget)
+        budgets = limits(self.campaign.budget, budget)
         if not self.directory.exists():
-            self.directory.create(_record(self.campaign))
-        self._driver = Driver(self.campaign, self.directory, limits)
+            self.directory.create(record(self.campaign))
+        self._driver = Driver(self.campaign, self.directory, budgets)
         return self._driver
 
     @contextlib.contextmanager
@@ -356,51 +353,3 @@ class Tuner:
             signal.Signals(number).name,
         )
         self.stop(f"stopped by {signal.Signals(number).name}")
-
-
-def _describe(objective: Objective) -> str:
-    module = getattr(objective, "__module__", "")
-    name = getattr(objective, "__qualname__", type(objective).__name__)
-    return f"{module}:{name}"
-
-
-def _budget(own: Budget, given: Mapping[str, Any]) -> Budget:
-    try:
-        budget = Budget(**{**own.given, **{k: v for k, v in given.items() if v is not None}})
-    except TypeError as error:
-        allowed = ", ".join(Budget.__slots__)
-        raise CampaignError(f"budget: {error}; allowed: {allowed}") from error
-    if not budget.given:
-        raise CampaignError("budget: none given; give trials, steps, hours or device_hours")
-    return budget
-
-
-def _recorded(directory: CampaignDirectory, campaign: Campaign) -> Campaign:
-    """``campaign`` under the name that the directory knows it by, if it decides the same.
-
-    What decisions do not follow from (budget, workers) may differ between two runs.
-    """
-    if not directory.exists():
-        return campaign
-    recorded = Campaign.from_mapping(directory.config())
-    for name, value in campaign.decisive.items():
-        if recorded.decisive[name] != value:
-            raise CampaignError(
-                f"{directory.path} holds a campaign with {name}={recorded.decisive[name]!r}, not "
-                f"{value!r}: choose another path, or the recorded settings"
-            )
-    return dataclasses.replace(campaign, token=recorded.token)
-
-
-def _record(campaign: Campaign) -> dict[str, Any]:
-    """What ``campaign.yaml`` says: the settings, and what they ran with."""
-    versions = {"python": platform.python_version()}
-    for package in ("daskhpo", "dask", "distributed", "numpy", "scikit-optimize", "torch", "zarr"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return {
-        **campaign.to_mapping(),
-        "fingerprint": campaign.fingerprint,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": versions,
-    }

@@ -8,6 +8,7 @@ leaves the previous one intact; superseded ones are removed afterwards.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
@@ -16,6 +17,7 @@ import random
 import re
 import sys
 import zlib
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +103,8 @@ class Checkpoints:
             os.replace(draft, place)
             _sync_folder(folder)
         except OSError as error:
-            draft.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what hindered the writing may hinder this too
+                draft.unlink(missing_ok=True)
             raise CheckpointError(f"checkpoint {place} cannot be written: {error}") from error
         self._prune(checkpoint.step)
 
@@ -136,7 +139,8 @@ class Checkpoints:
             if saved is None or (step, attempt) < (saved, self.attempt):
                 place.unlink(missing_ok=True)
         for draft in self.path.glob("a*/step-*.tmp-*"):  # left by writers that were killed
-            if int(draft.parent.name[1:]) < self.attempt:
+            attempt = draft.parent.name[1:]
+            if attempt.isdecimal() and int(attempt) < self.attempt:
                 draft.unlink(missing_ok=True)
 
 
@@ -144,8 +148,8 @@ def capture(name: str, thing: object) -> Any:
     """Take the state of one object that was handed to ``trial.steps``.
 
     Objects with ``state_dict`` and ``load_state_dict`` (torch modules, optimisers, schedulers,
-    samplers) are asked for it; numpy generators and arrays, dicts, lists and plain Python
-    objects are taken as they are.
+    samplers) are asked for it; random number generators of Python, numpy and torch, arrays,
+    tensors, dicts, lists, sets, deques and plain Python objects are taken as they are.
 
     Raises
     ------
@@ -156,9 +160,13 @@ def capture(name: str, thing: object) -> Any:
         return thing.state_dict()
     if isinstance(thing, np.random.Generator):
         return thing.bit_generator.state
-    if isinstance(thing, np.ndarray | dict | list | set | bytearray):
+    if isinstance(thing, random.Random):
+        return thing.getstate()
+    if isinstance(thing, _legacy_generators()):
+        return thing.get_state()  # type: ignore[attr-defined]
+    if isinstance(thing, (np.ndarray, *_COLLECTIONS, *_torch_types("Tensor"))):
         return thing
-    if hasattr(thing, "__dict__") and not callable(thing):
+    if _is_plain(thing):
         return vars(thing)
     raise CheckpointError(
         f"trial.steps({name}=...): a {type(thing).__name__} cannot be restored in place; pass an "
@@ -179,15 +187,66 @@ def restore(name: str, thing: Any, state: Any) -> None:
             thing.load_state_dict(state)
         elif isinstance(thing, np.random.Generator):
             thing.bit_generator.state = state
-        elif isinstance(thing, np.ndarray | list | bytearray):
-            thing[:] = state
-        elif isinstance(thing, dict | set):
-            thing.clear()
-            thing.update(state)
+        elif isinstance(thing, random.Random):
+            thing.setstate(state)
+        elif isinstance(thing, _legacy_generators()):
+            thing.set_state(state)
+        elif isinstance(thing, _COLLECTIONS):
+            _refill(thing, state)
+        elif isinstance(thing, (np.ndarray, *_torch_types("Tensor"))):
+            _overwrite(thing, state)
         else:
             vars(thing).update(state)
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(f"the checkpoint of {name!r} does not fit: {error}") from error
+
+
+_COLLECTIONS = (dict, set, list, deque, bytearray)
+
+
+def _torch_types(*names: str) -> tuple[type, ...]:
+    """torch's types of these names; none where torch is not loaded, for nothing can be one then."""
+    torch = sys.modules.get("torch")
+    return tuple(getattr(torch, name) for name in names) if torch is not None else ()
+
+
+def _legacy_generators() -> tuple[type, ...]:
+    return (np.random.RandomState, *_torch_types("Generator"))
+
+
+def _is_plain(thing: object) -> bool:
+    """Whether ``__dict__`` is all there is of an object: nothing hides in slots or behind C."""
+    kind = type(thing)
+    if callable(thing) or not hasattr(thing, "__dict__"):
+        return False
+    if (kind.__reduce__, kind.__reduce_ex__) != (object.__reduce__, object.__reduce_ex__):
+        return False
+    try:
+        state = object.__reduce_ex__(thing, pickle.HIGHEST_PROTOCOL)[2]
+    except TypeError:  # Python itself knows that there is more
+        return False
+    return not isinstance(state, tuple)  # (dict, slots)
+
+
+def _refill(thing: Any, state: Any) -> None:
+    kind = next(kind for kind in _COLLECTIONS if isinstance(thing, kind))
+    if not isinstance(state, kind):
+        raise TypeError(f"a {type(state).__name__} is no {kind.__name__}")
+    thing.clear()
+    if isinstance(thing, dict | set):
+        thing.update(state)
+    else:
+        thing.extend(state)
+
+
+def _overwrite(thing: Any, state: Any) -> None:
+    """Copy into an array or a tensor; both would stretch what has another shape."""
+    if np.shape(state) != tuple(thing.shape):
+        raise ValueError(f"shape {np.shape(state)} is not {tuple(thing.shape)}")
+    if isinstance(thing, np.ndarray):
+        np.copyto(thing, state)
+    else:
+        thing.detach().copy_(state)
 
 
 def capture_rng() -> dict[str, Any]:
@@ -228,7 +287,7 @@ def _dump(checkpoint: Checkpoint) -> bytes:
             torch.save(content, buffer)
         else:
             pickle.dump(content, buffer, protocol=pickle.HIGHEST_PROTOCOL)
-    except (pickle.PicklingError, TypeError, AttributeError, RuntimeError) as error:
+    except (pickle.PicklingError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         names = ", ".join(_unpicklable(checkpoint.states)) or "the state"
         raise CheckpointError(f"{names} cannot be pickled: {error}") from error
     return buffer.getvalue()
@@ -250,13 +309,23 @@ def _read(place: Path) -> Checkpoint:
         raise CheckpointError("not a checkpoint of this version")
     if header != _header(payload):
         raise CheckpointError("its content does not match its checksum")
+    try:
+        return Checkpoint(**_undump(payload))
+    except (pickle.UnpicklingError, ImportError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"it needs code that is not here: {error}") from error
+
+
+def _undump(payload: bytes) -> dict[str, Any]:
     buffer = io.BytesIO(payload)
+    content: dict[str, Any]
     if payload[:2] == b"PK":  # torch.save writes a zip archive
         import torch
 
         # weights_only would refuse the users' own state; the file is the campaign's own.
-        return Checkpoint(**torch.load(buffer, map_location="cpu", weights_only=False))
-    return Checkpoint(**pickle.load(buffer))  # noqa: S301 (the campaign's own file)
+        content = torch.load(buffer, map_location="cpu", weights_only=False)
+    else:
+        content = pickle.load(buffer)  # noqa: S301 (the campaign's own file)
+    return content
 
 
 def _sync_folder(folder: Path) -> None:
