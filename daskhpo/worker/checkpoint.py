@@ -139,12 +139,12 @@ class Checkpoints:
             if saved is None or (step, attempt) < (saved, self.attempt):
                 place.unlink(missing_ok=True)
         for draft in self.path.glob("a*/step-*.tmp-*"):  # left by writers that were killed
-            attempt = draft.parent.name[1:]
-            if attempt.isdecimal() and int(attempt) < self.attempt:
+            writer = draft.parent.name[1:]
+            if writer.isdecimal() and int(writer) < self.attempt:
                 draft.unlink(missing_ok=True)
 
 
-def capture(name: str, thing: object) -> Any:
+def capture(name: str, thing: Any) -> Any:
     """Take the state of one object that was handed to ``trial.steps``.
 
     Objects with ``state_dict`` and ``load_state_dict`` (torch modules, optimisers, schedulers,
@@ -163,7 +163,7 @@ def capture(name: str, thing: object) -> Any:
     if isinstance(thing, random.Random):
         return thing.getstate()
     if isinstance(thing, _legacy_generators()):
-        return thing.get_state()  # type: ignore[attr-defined]
+        return thing.get_state()
     if isinstance(thing, (np.ndarray, *_COLLECTIONS, *_torch_types("Tensor"))):
         return thing
     if _is_plain(thing):
@@ -210,30 +210,27 @@ def _torch_types(*names: str) -> tuple[type, ...]:
     return tuple(getattr(torch, name) for name in names) if torch is not None else ()
 
 
-def _legacy_generators() -> tuple[type, ...]:
+def _legacy_generators() -> tuple[Any, ...]:
     return (np.random.RandomState, *_torch_types("Generator"))
 
 
-def _is_plain(thing: object) -> bool:
+def _is_plain(thing: Any) -> bool:
     """Whether ``__dict__`` is all there is of an object: nothing hides in slots or behind C."""
-    kind = type(thing)
     if callable(thing) or not hasattr(thing, "__dict__"):
         return False
-    if (kind.__reduce__, kind.__reduce_ex__) != (object.__reduce__, object.__reduce_ex__):
-        return False
     try:
-        state = object.__reduce_ex__(thing, pickle.HIGHEST_PROTOCOL)[2]
-    except TypeError:  # Python itself knows that there is more
+        _, _, state, *items = thing.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+    except Exception:  # noqa: BLE001 (any object may raise anything here)
         return False
-    return not isinstance(state, tuple)  # (dict, slots)
+    return (state is None or isinstance(state, dict)) and not any(items)
 
 
 def _refill(thing: Any, state: Any) -> None:
-    kind = next(kind for kind in _COLLECTIONS if isinstance(thing, kind))
+    kind: type = next(kind for kind in _COLLECTIONS if isinstance(thing, kind))
     if not isinstance(state, kind):
         raise TypeError(f"a {type(state).__name__} is no {kind.__name__}")
     thing.clear()
-    if isinstance(thing, dict | set):
+    if kind in (dict, set):
         thing.update(state)
     else:
         thing.extend(state)

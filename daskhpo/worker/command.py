@@ -21,6 +21,10 @@ __all__ = ["CommandObjective"]
 POLL = 0.2  # seconds between two looks at a metrics file
 MERCY = 10.0  # seconds between SIGTERM and SIGKILL
 
+# The shell gets SIGTERM too. With this it stays until what it runs at the time has ended; without,
+# it would be gone at once, and mercy with it.
+_STAY = "trap 'exit 143' TERM\n"
+
 
 class CommandObjective:
     """An objective that runs a shell command and reads its metrics as JSON lines.
@@ -64,13 +68,7 @@ class CommandObjective:
         ObjectiveError
             If a name is unknown.
         """
-        try:
-            return template.format_map({k: shlex.quote(str(v)) for k, v in values.items()})
-        except (KeyError, IndexError, ValueError) as error:
-            known = ", ".join(sorted(values))
-            raise ObjectiveError(
-                f"command {template!r}: {error} is unknown; known: {known}"
-            ) from error
+        return _fill(template, {name: shlex.quote(str(value)) for name, value in values.items()})
 
     def __call__(self, trial: Session) -> None:
         """Run the command as one job of ``trial``."""
@@ -82,7 +80,7 @@ class CommandObjective:
             "dir": str(trial.folder()),
         }
         command = self.fill(self.command, values)
-        tail = Path(self.fill(self.metrics, values)) if self.metrics else None
+        tail = Path(_fill(self.metrics, values)) if self.metrics else None
         log = trial.folder() / f"command-a{trial.attempt}.log"
         with open(log, "wb") as output:
             process, pipe = _start(command, trial, output)
@@ -95,6 +93,14 @@ class CommandObjective:
                 pipe.close()
         if code != 0 and not ended_by_us:
             raise RuntimeError(f"the command ended with code {code}: {_tail(log)}")
+
+
+def _fill(template: str, values: dict[str, Any]) -> str:
+    try:
+        return template.format_map(values)
+    except (KeyError, IndexError, ValueError) as error:
+        known = ", ".join(sorted(values))
+        raise ObjectiveError(f"command {template!r}: {error} is unknown; known: {known}") from error
 
 
 def _start(
@@ -110,7 +116,7 @@ def _start(
         "DASKHPO_METRICS_FD": str(writing),
     }
     process = subprocess.Popen(
-        command,
+        _STAY + command,
         shell=True,
         stdin=subprocess.DEVNULL,
         stdout=output,
@@ -144,12 +150,20 @@ def _watch(trial: Session, process: subprocess.Popen[bytes], lines: Iterator[byt
 def _parse(line: bytes) -> tuple[int, dict[str, float]] | None:
     try:
         content = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(content, dict) or not isinstance(content.get("step"), int):
         return None
     step = content.pop("step")
-    return step, {k: float(v) for k, v in content.items() if isinstance(v, int | float)}
+    numbers = {name: _number(value) for name, value in content.items()}
+    return step, {name: value for name, value in numbers.items() if value is not None}
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:  # an integer beyond all floats
+        return None
 
 
 def _read(pipe: IO[bytes]) -> Iterator[bytes]:

@@ -139,7 +139,7 @@ class Switchboard(SchedulerPlugin):
         elif finish == "erred":
             # A task that failed by itself comes with a text, one that lost its worker without.
             self._to_client(campaign, [["lost", key, str(kwargs.get("exception_text") or "")]], "")
-        elif start == "processing":
+        elif start == "processing" and finish != "memory":
             # Its worker is retired: it will still say how the job ended.
             self._to_client(campaign, [["retired", key]], "")
 

@@ -75,7 +75,7 @@ def test_the_one_that_reports_pauses_if_another_is_to_be_promoted():
 
 
 def test_the_highest_rung_goes_first():
-    scheduler = ASHA(max_step=9, eta=2)
+    scheduler = ASHA(max_step=8, eta=2)
     record(scheduler, [0.1, 0.2, 0.3, 0.4])
     for _ in range(2):
         scheduler.promote(drained=False)

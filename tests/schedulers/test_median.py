@@ -20,9 +20,7 @@ class TestMedian(SchedulerSuite):
 
 
 @given(
-    st.lists(
-        st.lists(st.floats(-100, 100), min_size=5, max_size=5), min_size=2, max_size=12
-    ),
+    st.lists(st.lists(st.floats(-100, 100), min_size=5, max_size=5), min_size=2, max_size=12),
     st.integers(1, 3),
     st.integers(1, 4),
 )

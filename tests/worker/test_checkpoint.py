@@ -354,8 +354,8 @@ THINGS = {  # {kind: (make it anew, make it as it was when it was kept)}
         lambda: advanced(np.random.default_rng(2), lambda rng: rng.random(5)),
     ),
     "numpy RandomState": (
-        lambda: np.random.RandomState(1),  # noqa: NPY002
-        lambda: advanced(np.random.RandomState(2), lambda rng: rng.normal()),  # noqa: NPY002
+        lambda: np.random.RandomState(1),
+        lambda: advanced(np.random.RandomState(2), lambda rng: rng.normal()),
     ),
     "python Random": (
         lambda: random.Random(1),
@@ -441,3 +441,11 @@ def test_a_dict_that_does_not_fit_keeps_what_it_had():
     with pytest.raises(CheckpointError):
         restore("kept", kept, 3)
     assert kept == {"a": 1}
+
+
+def test_a_checkpoint_of_a_later_step_is_never_pruned_for_an_earlier_one(tmp_path):
+    """A job that is superseded, and comes late, must not cost the trial what it has."""
+    store = Checkpoints(tmp_path, attempt=0)
+    store.save(checkpoint_at(5))
+    store.save(checkpoint_at(3))
+    assert store.load().step == 5

@@ -1,0 +1,327 @@
+"""What an objective may do and what becomes of it, without a cluster."""
+
+from __future__ import annotations
+
+import math
+import shutil
+
+import numpy as np
+import objectives
+import pytest
+
+from daskhpo.exceptions import CheckpointError, ObjectiveError
+from daskhpo.trial import Answer, Decision, Job, Outcome
+from daskhpo.worker import session as session_module
+from daskhpo.worker.session import Session
+from daskhpo.worker.work import Work
+
+CONTINUE, PAUSE, STOP = Decision
+
+
+class Script:
+    """A channel that answers as it was told: {step: (decision, stop)}."""
+
+    interrupted = False
+
+    def __init__(self, answers=None):
+        self.answers = answers or {}
+        self.sent = []  # (step, metrics, urgent)
+        self.waited = []
+
+    def send(self, step, metrics, *, urgent):
+        self.sent.append((step, metrics, urgent))
+
+    def wait(self, step):
+        self.waited.append(step)
+        assert step in {sent for sent, _, _ in self.sent}, f"waits for an answer to {step} for ever"
+        decision, stop = self.answers[step]
+        return Answer(decision, stop)
+
+    def poll(self):
+        return None
+
+    @property
+    def steps(self):
+        return [step for step, _, _ in self.sent]
+
+
+@pytest.fixture
+def make(tmp_path):
+    def make(channel, *, attempt=0, start=0, stop=9, max_step=9, objective=None, **more):
+        work = Work("token", objective, "loss", max_step, 0, str(tmp_path), **more)
+        return Session(work, Job(0, attempt, 0, start, stop, {"x": 0.5}), channel)
+
+    return make
+
+
+def run(objective, session):
+    return session.finish(objective(session))
+
+
+def test_without_an_answer_a_trial_trains_to_the_end(make):
+    channel = Script()
+    assert run(objectives.quick, make(channel)) is Outcome.COMPLETED
+    assert channel.steps == list(range(1, 10))
+    assert channel.waited == []
+
+
+def test_it_waits_at_its_milestones_only_and_those_reports_are_urgent(make):
+    channel = Script({1: (CONTINUE, 3), 3: (CONTINUE, 9)})
+    assert run(objectives.quick, make(channel, stop=1)) is Outcome.COMPLETED
+    assert channel.waited == [1, 3]
+    assert [step for step, _, urgent in channel.sent if urgent] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("decision", "outcome"), [(PAUSE, Outcome.PAUSED), (STOP, Outcome.STOPPED)]
+)
+def test_a_decision_ends_the_loop_and_the_code_after_it_runs(make, decision, outcome):
+    after = []
+
+    def objective(trial):
+        for _ in trial.steps():
+            trial.report(loss=1.0)
+        after.append(trial.step)
+
+    channel = Script({3: (decision, 3)})
+    assert run(objective, make(channel, stop=3)) is outcome
+    assert after == [3]
+
+
+def test_a_pause_leaves_a_checkpoint_and_a_stop_leaves_none(make, tmp_path):
+    for decision, left in ((PAUSE, 1), (STOP, 0)):
+        channel = Script({3: (decision, 3)})
+        run(lambda trial: objectives.noted(trial), make(channel, stop=3))
+        assert len(list(tmp_path.rglob("*.ckpt"))) == left
+
+
+def test_pausing_and_resuming_gives_the_curve_of_an_undisturbed_run(make, tmp_path):
+    def restart():  # as another process would begin
+        np.random.seed(4)  # noqa: NPY002
+
+    restart()
+    straight = Script()
+    run(objectives.noisy, make(straight, stop=9))
+    shutil.rmtree(tmp_path / "trials")
+    reports = []
+    restart()
+    for attempt, (start, stop) in enumerate([(0, 2), (2, 5), (5, 9)]):
+        channel = Script({stop: (PAUSE, stop)})
+        run(objectives.noisy, make(channel, attempt=attempt, start=start, stop=stop))
+        reports += channel.sent
+        np.random.seed(attempt)  # noqa: NPY002 (somebody else drew meanwhile)
+    assert [(s, m) for s, m, _ in reports] == [(s, m) for s, m, _ in straight.sent]
+
+
+def test_reports_that_nobody_has_seen_are_sent_again_with_the_checkpoint(make):
+    channel = Script({5: (PAUSE, 5)})
+    run(objectives.noted, make(channel, stop=5))
+    # The tuner died before it could write reports 4 and 5 down.
+    again = Script({5: (CONTINUE, 9)})
+    assert run(objectives.noted, make(again, attempt=1, start=3, stop=5)) is Outcome.COMPLETED
+    assert again.steps == [4, 5, 6, 7, 8, 9]
+    assert again.waited == [5]
+
+
+def test_an_unseen_report_may_be_answered_with_a_pause_before_anything_is_trained(make, tmp_path):
+    run(objectives.noted, make(Script({5: (PAUSE, 5)}), stop=5))
+    again = Script({5: (PAUSE, 5)})
+    assert run(objectives.noted, make(again, attempt=1, start=3, stop=5)) is Outcome.PAUSED
+    assert [step for _, step in objectives.trained(tmp_path, 0)] == [1, 2, 3, 4, 5]
+    third = Script()
+    assert run(objectives.noted, make(third, attempt=2, start=5)) is Outcome.COMPLETED
+
+
+def test_an_answer_that_went_to_an_earlier_attempt_is_asked_for_again(make):
+    run(objectives.noted, make(Script({5: (PAUSE, 5)}), stop=5))
+    # All was seen, but the pause did not count: the trial stands at its milestone.
+    again = Script({5: (PAUSE, 5)})
+    assert run(objectives.noted, make(again, attempt=1, start=5, stop=5)) is Outcome.PAUSED
+    assert again.steps == [5]
+
+
+def test_steps_that_were_seen_are_trained_again_if_their_checkpoint_is_gone(make):
+    channel = Script()
+    assert run(objectives.quick, make(channel, attempt=3, start=7)) is Outcome.COMPLETED
+    assert channel.steps == list(range(1, 10))
+
+
+def test_an_interruption_pauses_without_a_decision(make):
+    channel = Script()
+
+    def objective(trial):
+        for step in trial.steps(kept=[]):
+            trial.report(loss=1.0)
+            channel.interrupted = step == 4
+
+    assert run(objective, make(channel)) is Outcome.INTERRUPTED
+    assert channel.steps == [1, 2, 3, 4]
+
+
+def test_a_checkpoint_of_other_objects_is_an_error_of_its_own(make):
+    def small(trial):
+        for _ in trial.steps(w=np.zeros(3)):
+            trial.report(loss=1.0)
+
+    def large(trial):
+        for _ in trial.steps(w=np.zeros(4)):
+            trial.report(loss=1.0)
+
+    run(small, make(Script({3: (PAUSE, 3)}), stop=3))
+    with pytest.raises(CheckpointError, match="'w' does not fit"):
+        run(large, make(Script(), attempt=1, start=3))
+
+
+def test_what_cannot_be_kept_is_refused_before_anything_is_trained(make):
+    channel = Script()
+
+    def objective(trial):
+        for _ in trial.steps(count=3):
+            trial.report(loss=1.0)
+
+    with pytest.raises(CheckpointError, match=r"trial.steps\(count=...\): a int"):
+        run(objective, make(channel))
+    assert channel.sent == []
+
+
+# ---------------------------------------------------------------------- reports
+
+
+def test_a_second_loop_is_refused(make):
+    def objective(trial):
+        list(trial.steps())
+        list(trial.steps())
+
+    with pytest.raises(ObjectiveError, match=r"steps\(\) was called twice"):
+        run(objective, make(Script()))
+
+
+def test_a_second_report_of_a_step_is_refused(make):
+    def objective(trial):
+        for _ in trial.steps():
+            trial.report(loss=1.0)
+            trial.report(loss=1.0)
+
+    with pytest.raises(ObjectiveError, match="step 1 was reported already"):
+        run(objective, make(Script()))
+
+
+def test_a_report_without_the_metric_names_what_it_got(make):
+    with pytest.raises(ObjectiveError, match="got los; the study's metric 'loss' is missing"):
+        run(objectives.misnames, make(Script()))
+
+
+@pytest.mark.parametrize("value", ["0.5", None, [1.0], 1j])
+def test_a_value_that_is_no_number_is_named(make, value):
+    def objective(trial):
+        for _ in trial.steps():
+            trial.report(loss=value)
+
+    with pytest.raises(ObjectiveError, match=r"report\(loss=.*must be a number"):
+        run(objective, make(Script()))
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.array(0.5), np.int64(1), True, math.nan, 1])
+def test_numbers_of_all_kinds_become_plain_ones(make, value):
+    def objective(trial):
+        for _ in trial.steps():
+            trial.report(loss=value)
+
+    channel = Script()
+    run(objective, make(channel))
+    assert {type(metrics["loss"]) for _, metrics, _ in channel.sent} == {float}
+
+
+def test_steps_may_go_unreported_and_the_next_report_stands_in_at_the_milestone(make):
+    def objective(trial):
+        for step in trial.steps():
+            if step % 2 == 0:
+                trial.report(loss=1.0)
+
+    channel = Script({4: (CONTINUE, 9)})
+    assert run(objective, make(channel, stop=3)) is Outcome.COMPLETED
+    assert channel.waited == [4]
+
+
+@pytest.mark.parametrize(
+    ("result", "metrics"),
+    [(0.5, {"loss": 0.5}), ({"loss": 0.5, "more": 1}, {"loss": 0.5, "more": 1.0})],
+)
+def test_a_returned_value_counts_as_the_report_of_the_last_step(make, result, metrics):
+    channel = Script()
+    assert run(lambda trial: result, make(channel, stop=1)) is Outcome.COMPLETED
+    assert channel.sent == [(9, metrics, False)]
+
+
+def test_a_returned_value_beside_reports_is_not_looked_at(make):
+    def objective(trial):
+        objectives.quick(trial)
+        return "whatever"
+
+    assert run(objective, make(Script())) is Outcome.COMPLETED
+
+
+def test_a_returned_value_that_is_no_number_is_refused(make):
+    with pytest.raises(ObjectiveError, match="must be a number"):
+        run(lambda trial: "good", make(Script()))
+
+
+def test_reports_without_a_loop_count_themselves(make):
+    def objective(trial):
+        for _ in range(3):
+            trial.report(loss=1.0)
+
+    channel = Script()
+    assert run(objective, make(channel)) is Outcome.COMPLETED
+    assert channel.steps == [1, 2, 3]
+
+
+def test_whoever_owns_the_loop_gets_the_decisions(make):
+    channel = Script({3: (CONTINUE, 9), 9: (STOP, 9)})
+    session = make(channel, stop=3)
+    assert [session.milestone(step) for step in (2, 3, 9)] == [False, True, False]
+    assert session.report_step(3, {"loss": 0.5}) is CONTINUE
+    assert [session.milestone(step) for step in (3, 8, 9)] == [False, False, False]
+    assert session.report_step(3, {"loss": 0.5}) is CONTINUE  # the same again: not sent twice
+    assert channel.steps == [3]
+
+
+# ---------------------------------------------------------------------- the rest
+
+
+def test_seeds_are_the_trials_own_and_the_same_at_every_attempt(make, tmp_path):
+    first, again = make(Script()), make(Script(), attempt=4)
+    other = Session(first._work, Job(1, 0, 0, 0, 9, {}), Script())
+    assert first.seed == again.seed != other.seed
+    assert first.rng.random() == again.rng.random()
+
+
+def test_a_long_trial_takes_safety_copies_at_the_young_daly_interval(make, tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(session_module.time, "monotonic", lambda: clock[0])
+    saved = []
+
+    def objective(trial):
+        for step in trial.steps(kept={}):
+            clock[0] += 100.0
+            saved.append(step) if list(tmp_path.rglob("*.ckpt")) else None
+            trial.report(loss=1.0)
+
+    # Before a save was measured it counts as 1 s: sqrt(2 * 1 * 20,000) = 200 s.
+    session = make(Script(), stop=20, max_step=20, mtbf=20_000.0)
+    run(objective, session)
+    assert saved[0] == 4  # above 200 s, so after step 3
+    # A save that took no time is counted as 1 ms: 6 s, so after every step from then on.
+    assert session._checkpoints.load().step == 20
+
+
+def test_a_short_trial_takes_none(make, tmp_path):
+    copies = []
+
+    def objective(trial):
+        for _ in trial.steps(kept={}):
+            copies.extend(tmp_path.rglob("*.ckpt"))
+            trial.report(loss=1.0)
+
+    run(objective, make(Script()))
+    assert copies == []
