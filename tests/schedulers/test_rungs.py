@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -21,7 +22,7 @@ def test_no_rung_is_lost_to_rounding():
 def test_a_power_of_eta_has_one_rung_more_than_its_exponent(min_step, exponent, eta):
     steps = milestones(min_step, min_step * eta**exponent, eta)
     assert len(steps) == exponent + 1
-    assert all(after == eta * before for before, after in zip(steps, steps[1:], strict=False))
+    assert all(after == eta * before for before, after in itertools.pairwise(steps))
 
 
 @given(st.integers(1, 1000), st.integers(0, 100_000), st.integers(2, 9))
@@ -30,7 +31,7 @@ def test_a_ladder_climbs_from_the_grace_period_to_the_end(min_step, more, eta):
     assert steps[0] == min_step
     assert steps[-1] == min_step + more
     assert list(steps) == sorted(set(steps))
-    assert all(after <= eta * before for before, after in zip(steps, steps[1:], strict=False))
+    assert all(after <= eta * before for before, after in itertools.pairwise(steps))
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,6 @@ def test_resources_limit_how_many_train_at_the_same_time(tuner_of):
 def test_whatever_objectives_do_the_campaign_comes_to_its_end(
     client, tuner_of, objective, states, error, isolate
 ):
-    if isolate and objective is objectives.sparse:
-        pytest.skip("isolation adds nothing here")
     tuner = tuner_of(objective, scheduler=ASHA(27, eta=3), workers=Workers(isolate=isolate))
     tuner.run(client, trials=6)
     assert states_of(tuner) == states
@@ -182,7 +180,8 @@ def test_a_script_is_tuned_without_being_edited(client, tuner_of, tmp_path):
         "out = os.fdopen(int(os.environ['DASKHPO_METRICS_FD']), 'w')\n"
         "print('hello')\n"
         "for step in range(1, epochs + 1):\n"
-        "    print(json.dumps({'step': step, 'loss': (x - 0.3) ** 2 + 1 / step}), file=out, flush=True)\n"  # noqa: E501
+        "    metrics = {'step': step, 'loss': (x - 0.3) ** 2 + 1 / step}\n"
+        "    print(json.dumps(metrics), file=out, flush=True)\n"
     )
     command = CommandObjective(f"{sys.executable} {script} {{x}} {{max_step}}")
     tuner = tuner_of(command, scheduler=ASHA(9, eta=3))

@@ -26,7 +26,7 @@ def test_a_campaign_ends_with_one_trial_complete_and_everything_on_disk(tuner_of
     assert len(tuner.trials) == 9
     assert tuner.best.state == "completed"
     assert tuner.best.best_value == min(
-        (x - 0.3) ** 2 + 1 / 9 for x in tuner.trials.query("state == 'completed'").x
+        (x - 0.3) ** 2 + 1 / 9 for x in tuner.trials.query("state == 'completed'").param_x
     )
     assert tuner.curves.loss.notnull().sum() == tuner.study.reports
     assert tuner.curves.attrs["journal_seq"] == len(list(tuner.directory.facts()))
@@ -175,7 +175,7 @@ def test_max_is_the_mirror_of_min(tuner_of, tmp_path):
 
 def test_other_settings_on_the_same_directory_are_refused_by_name(tuner_of):
     tuner_of(objectives.quick).debug(trials=2)
-    with pytest.raises(CampaignError, match="scheduler.*choose another path"):
+    with pytest.raises(CampaignError, match=r"scheduler.*choose another path"):
         tuner_of(objectives.quick, scheduler=Fifo(3))
     with pytest.raises(CampaignError, match="space"):
         Tuner(
