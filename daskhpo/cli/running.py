@@ -171,7 +171,7 @@ def _tune(campaign: Campaign, path: Path, where: Where, as_json: bool) -> None:
             tuner.debug(**limits)
         else:
             with where.client(campaign) as client:
-                if client.dashboard_link:
+                if "dashboard" in client.scheduler_info(n_workers=0)["services"]:
                     progress.say(f"dashboard: {client.dashboard_link}")
                 tuner.run(client, watch=progress, **limits)
     _conclude(tuner, path, as_json)

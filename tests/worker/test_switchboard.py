@@ -310,6 +310,14 @@ def test_a_task_that_fails_before_the_objective_begins_is_lost_with_its_reason(l
     line.client.register_plugin(line._desk)  # to be closed
 
 
+@pytest.mark.kills
+def test_a_job_whose_worker_dies_is_lost_at_once_and_without_a_reason(line_of):
+    line, heard = line_of(objectives.dies_always)
+    line_of.submit(line, 4)
+    (lost,) = [item for _, item in items_until(heard, "lost") if item[0] == "lost"]
+    assert (job_of(lost[1]), lost[2]) == ((4, 0), "")
+
+
 def test_closing_leaves_nothing_on_the_cluster(client, line_of):
     line, _ = line_of(objectives.quick, campaign="passing")
     line_of.close(line)
