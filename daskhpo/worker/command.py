@@ -31,8 +31,9 @@ class CommandObjective:
 
     The command is a template: ``{lr}`` is replaced by the trial's ``lr``, quoted for the shell;
     ``{max_step}``, ``{number}``, ``{seed}`` and ``{dir}`` (the trial's own directory, which
-    outlives its jobs) are known too. Write them without quotes of your own. The same is in the environment as ``DASKHPO_PARAMS`` (JSON),
-    ``DASKHPO_MAX_STEP``, ``DASKHPO_NUMBER``, ``DASKHPO_SEED`` and ``DASKHPO_DIR``.
+    outlives its jobs) are known too. Write them without quotes of your own. The same is in the
+    environment as ``DASKHPO_PARAMS`` (JSON), ``DASKHPO_MAX_STEP``, ``DASKHPO_NUMBER``,
+    ``DASKHPO_SEED`` and ``DASKHPO_DIR``.
 
     Metrics are lines such as ``{"step": 3, "val_loss": 0.2}``, written to the file descriptor in
     ``DASKHPO_METRICS_FD`` or, if ``metrics`` is given, appended to that file. Lines that are no
