@@ -351,14 +351,15 @@ def test_a_read_only_disk_is_named_and_the_campaign_goes_on_when_it_can_be_writt
     assert len(tuner.trials) == 9
 
 
-def test_the_second_driver_on_a_directory_is_told_who_is_there(client, tuner_of, tmp_path):
-    tuner = tuner_of(objectives.slow)
+def test_the_second_driver_on_a_directory_is_told_who_is_there(client, tmp_path):
+    path = tmp_path / "campaign"
+    tuner = tuner_at(path, objectives.slow, 729)  # trains for as long as we need it
     tuner.start(client, trials=2)
     try:
         wait_until(lambda: tuner.directory.lock_path.exists())
         with pytest.raises(LockedError, match=f"process {os.getpid()} on"):
-            tuner_of(objectives.slow).run(client, trials=2)
-        driver = DriverProcess(tuner.directory.path, objective="slow", max_step=9, trials=2)
+            tuner_at(path, objectives.slow, 729).run(client, trials=2)
+        driver = DriverProcess(path, objective="slow", max_step=729, trials=2)
         driver.end()
         assert driver.process.returncode == 1
         assert f"process {os.getpid()} on" in (tmp_path / "driver.log").read_text()
