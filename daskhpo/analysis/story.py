@@ -111,6 +111,10 @@ with a checkpoint until there are enough to compare with
             return f"went back to a worker (attempt {fact['attempt'] + 1}{seen}), {towards}"
         return f"{self._promoted(fact['evidence'])} It goes on from its checkpoint, {towards}"
 
+    def _on_promoted(self, fact: Fact) -> str:
+        towards = self._towards(fact["stop"])
+        return f"{self._promoted(fact['evidence'])} It goes on once it has paused, {towards}"
+
     def _on_reported(self, fact: Fact) -> str:
         evidence = fact.get("evidence", {})
         step, value = fact["step"], fact["metrics"].get(self._metric, float("nan"))

@@ -159,6 +159,8 @@ def _budget(campaign: Campaign, limits: Mapping[str, Any]) -> Budget:
 
 
 def _tune(campaign: Campaign, path: Path, where: Where, as_json: bool) -> None:
+    import dask.config
+
     from daskhpo.tuner import Tuner
     from daskhpo.tuner.progress import Progress
 
@@ -171,7 +173,7 @@ def _tune(campaign: Campaign, path: Path, where: Where, as_json: bool) -> None:
             tuner.debug(**limits)
         else:
             with where.client(campaign) as client:
-                if "dashboard" in client.scheduler_info(n_workers=0)["services"]:
+                if client.cluster is None or dask.config.get("daskhpo.local-dashboard"):
                     progress.say(f"dashboard: {client.dashboard_link}")
                 tuner.run(client, watch=progress, **limits)
     _conclude(tuner, path, as_json)

@@ -74,7 +74,9 @@ def local_client(
             memory_limit=_bytes(memory),
             resources={name: amount * threads for name, amount in (resources or {}).items()},
             local_directory=folder,
-            dashboard_address=_dashboard(),
+            # Without an address Dask would listen on every interface, dashboard or not.
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": dask.config.get("daskhpo.local-dashboard")},
             silence_logs=logging.ERROR,
             preload=[_DEAF],
         ) as cluster,
@@ -105,12 +107,3 @@ def _bytes(memory: str | None) -> Any:
         raise CampaignError(
             f"workers.memory={memory!r}: must be an amount such as '4 GiB'"
         ) from error
-
-
-def _dashboard() -> str | None:
-    with contextlib.suppress(ImportError):
-        import bokeh  # noqa: F401
-
-        if dask.config.get("daskhpo.local-dashboard"):
-            return "127.0.0.1:0"
-    return None
