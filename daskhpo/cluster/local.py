@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["local_client"]
 
-# Ctrl-C in a terminal reaches every process that belongs to it. Only the tuner may act on it: the
-# workers have checkpoints to write first.
-_DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
-
 
 @contextlib.contextmanager
 def local_client(
@@ -78,7 +74,7 @@ def local_client(
             dashboard_address="127.0.0.1:0",
             scheduler_kwargs={"dashboard": dask.config.get("daskhpo.local-dashboard")},
             silence_logs=logging.ERROR,
-            preload=[_DEAF],
+            preload=["daskhpo.cluster.manners"],
         ) as cluster,
         _quiet(),
         Client(cluster) as client,
