@@ -6,6 +6,8 @@ kind        what the study, the tuner or a person did
 offered     ``number, params, origin``: a configuration is there to be tried
 asked       ``number, attempt, rung, start, stop, why[, evidence]``: a job left for a worker
 reported    ``number, attempt, step, metrics[, decision, evidence]``; no decision: CONTINUE
+bred        ``number, parent, step, params, evidence``: a new trial from another's checkpoint
+known       ``params, steps, metrics``: the curve of a trial of an earlier campaign
 promoted    ``number, rung, stop, evidence``: a trial that is still saving may go on
 ended       ``number, attempt, outcome, state, seconds[, error, retry]``: a job is over
 limited     ``trials``: how many may begin
@@ -31,6 +33,7 @@ _REPRODUCED: dict[str, tuple[str, ...]] = {  # {kind: what a replay must reprodu
     "reported": ("number", "attempt", "step", "decision"),
     "ended": ("number", "attempt", "state"),
     "offered": ("number",),
+    "bred": ("number", "parent", "step", "params"),
 }
 
 

@@ -18,13 +18,16 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from daskhpo.exceptions import ReplayError
+from daskhpo import samplers, schedulers
+from daskhpo.exceptions import ReplayError, SchedulerError
 from daskhpo.facts import compare, name
+from daskhpo.goal import Goal
 from daskhpo.samplers.base import Sampler
-from daskhpo.schedulers.base import Promotion, Scheduler
+from daskhpo.schedulers.base import Breeder, Child, Promotion, Scheduler
+from daskhpo.settling import settle
 from daskhpo.space import Space
 from daskhpo.trial import (
     Answer,
@@ -36,13 +39,10 @@ from daskhpo.trial import (
     Params,
     Trial,
     TrialState,
+    Value,
 )
 
 __all__ = ["Study"]
-
-# A trial that has lost its worker this often without a new step is its own worst enemy: what
-# kills the worker is most likely the trial (memory), and every further try costs a node.
-MAX_LOSSES = 3
 
 
 class Study:
@@ -63,6 +63,9 @@ class Study:
         Which of the reported metrics decides.
     direction : Direction or str
         ``"min"`` or ``"max"``.
+    also : mapping, optional
+        Further metrics to be traded off, ``{metric: direction}``, see
+        :class:`~daskhpo.goal.Goal`.
     retries : int
         How often a trial may fail by its own fault before it is given up.
     emit : callable, optional
@@ -92,12 +95,19 @@ class Study:
         *,
         metric: str,
         direction: Direction | str = Direction.MIN,
+        also: Mapping[str, Direction | str] | None = None,
         retries: int = 1,
         emit: Callable[[Fact], object] | None = None,
     ) -> None:
         self.space = space
         self.scheduler = scheduler
         self.sampler = sampler
+        if also and not scheduler.several:
+            raise SchedulerError(
+                f"{scheduler!r} compares one metric, and {metric!r} is to be traded off against "
+                f"{', '.join(map(repr, also))}; take ASHA, SHA, Hyperband or Fifo"
+            )
+        self.goal = Goal(metric, direction, also or {})
         self.metric = metric
         self.direction = Direction(direction)
         self.retries = retries
@@ -113,22 +123,26 @@ class Study:
         self.seconds = 0.0  # that jobs have held workers, summed over trials
         self._waiting: deque[int] = deque()  # interrupted trials, first come first served
         self._next = 0  # number of the next suggestion
+        self._bred = 0  # trials that took the place of others; the limit is not for them
+        self._children: deque[tuple[int, Child]] = deque()  # bred, not yet begun
         self._best: int | None = None
 
     # ------------------------------------------------------------------ what may happen next
 
     @property
     def may_begin(self) -> bool:
-        """Whether a new trial may begin, as far as the limit and the sampler go."""
-        within = self.limit is None or len(self.trials) < self.limit
-        return self.closed is None and within and (bool(self.offers) or not self.exhausted)
+        """Whether a new trial may begin, as far as limit, sampler and scheduler go."""
+        begun = len(self.trials) + len(self._children) - self._bred
+        within = self.limit is None or begun < self.limit
+        something = bool(self.offers) or not self.exhausted
+        return self.closed is None and within and something and self.scheduler.admits()
 
     @property
     def wanted(self) -> int | None:
         """How many suggestions could still be used beyond those offered; None for no limit."""
-        if self.exhausted or self.closed is not None:
+        if self.exhausted or self.closed is not None or not self.scheduler.admits():
             return 0
-        return None if self.limit is None else max(0, self.limit - self._next)
+        return None if self.limit is None else max(0, self.limit - self._next + self._bred)
 
     @property
     def next_number(self) -> int:
@@ -139,6 +153,11 @@ class Study:
     def best(self) -> Trial | None:
         """The incumbent: the trial with the best value at any step; failed ones do not count."""
         return None if self._best is None else self.trials[self._best]
+
+    @property
+    def front(self) -> list[Trial]:
+        """The Pareto front: trials that no other beats in every metric, by what they said last."""
+        return self.goal.front(self.trials.values())
 
     # ------------------------------------------------------------------ events
 
@@ -178,6 +197,34 @@ class Study:
         self.emit({"kind": "offered", "number": number, "params": params, "origin": origin})
         return number
 
+    def learn(self, params: Params, steps: Sequence[int], metrics: Sequence[Any]) -> None:
+        """Let sampler and scheduler learn from a trial of an earlier campaign on the problem.
+
+        Parameters
+        ----------
+        params : mapping
+            A point of the space.
+        steps, metrics : sequences of the same length
+            The trial's curve: what it reported at which step, ``{metric: value}`` each.
+
+        Raises
+        ------
+        SpaceError
+            If ``params`` is not a point of the space.
+        """
+        params = self.space.validate(params)
+        seen = [
+            (step, value)
+            for step, reported in zip(steps, metrics, strict=True)
+            if (value := self.goal.signed(reported)) is not None
+        ]
+        if seen:
+            if isinstance(self.sampler, samplers.base.Learner):
+                self.sampler.learn(params, *seen[-1])
+            if isinstance(self.scheduler, schedulers.base.Learner) and self.goal.single:
+                self.scheduler.learn(*zip(*seen, strict=True))
+        self.emit({"kind": "known", "params": params, "steps": steps, "metrics": metrics})
+
     def ask(self, *, inline: bool = True) -> Job | None:
         """What a free worker should do: a retry, a promotion, a new trial, or None for nothing.
 
@@ -192,6 +239,9 @@ class Study:
             if promotion.number not in self.running:
                 return self._promote(promotion)
             self._promote_early(promotion)
+        self._breed()
+        if self._children:
+            return self._begin_child(*self._children.popleft())
         if self.may_begin:
             if not self.offers and inline:
                 self._suggest()
@@ -217,11 +267,11 @@ class Study:
             return Answer(Decision.STOP if over else Decision.PAUSE, step, {"why": "superseded"})
         if step <= trial.step or trial.decision is not Decision.CONTINUE:
             return self._standing(trial, step)
-        value = metrics.get(self.metric)
-        if value is None or not math.isfinite(value):
-            answer = self._diverged(trial, step, value)
+        signed = self.goal.signed(metrics)
+        if signed is None:
+            answer = self._diverged(trial, step, metrics)
         else:
-            answer = self._judge(trial, step, metrics, value)
+            answer = self._judge(trial, step, metrics, signed)
         self.reports += 1
         self.steps += step - trial.step
         trial.step = step
@@ -264,14 +314,22 @@ class Study:
             return trial.state
         trial.seconds += seconds
         self.seconds += seconds
-        trial.state = self._settle(trial, Outcome(outcome), error, retry)
+        trial.state = settle(
+            trial,
+            Outcome(outcome),
+            error,
+            retry=retry and trial.failures < self.retries,
+            done=trial.step >= self.scheduler.max_step,
+            metric=self.metric,
+        )
         self.running.discard(number)
         if trial.state is TrialState.WAITING:
             self._waiting.append(number)
         elif trial.state is TrialState.FAILED:
             self._fail(trial)
-        elif trial.state is TrialState.COMPLETED and math.isfinite(trial.value):
-            signed = self.direction.sign * trial.value
+        elif trial.state is TrialState.COMPLETED:
+            signed = self.goal.signed(trial.metrics)
+            assert signed is not None  # a report that is not finite ends its trial as failed
             if trial.decision is Decision.CONTINUE:
                 # It ended by itself, without a report of the last step: the last one it gave
                 # stands in, so that the scheduler knows of a complete trial.
@@ -321,6 +379,10 @@ class Study:
             promotion = self.scheduler.promote(drained=False)
             if promotion is not None:
                 self._promote_early(promotion)
+        elif kind == "bred":
+            self._breed()
+        elif kind == "known":
+            self.learn(fact["params"], fact["steps"], fact["metrics"])
         elif kind == "offered":
             self.offer(fact["params"], origin=fact["origin"])
         elif kind == "ended":
@@ -354,6 +416,28 @@ class Study:
         self.trials[number] = trial
         return self._job(trial, {"why": "new"})
 
+    def _breed(self) -> None:
+        """Let a population fill a place that has become free; the fact says with what."""
+        if not isinstance(self.scheduler, Breeder):
+            return
+        number = self._next
+        child = self.scheduler.breed(number, self.space, lambda n: self.trials[n].params)
+        if child is None:
+            return
+        self._next += 1
+        self._bred += 1
+        self._children.append((number, child))
+        self.sampler.pend(number, child.params)
+        fact: Fact = {"kind": "bred", "number": number, "parent": child.parent}
+        fact |= {"step": child.start, "params": child.params, "evidence": child.evidence}
+        self.emit(fact)
+
+    def _begin_child(self, number: int, child: Child) -> Job:
+        trial = Trial(number, child.params, rung=child.rung, stop=child.stop)
+        trial.parent, trial.origin, trial.step = child.parent, child.start, child.start
+        self.trials[number] = trial
+        return self._job(trial, {"why": "bred"})
+
     def _promote(self, promotion: Promotion) -> Job:
         trial = self._advance(promotion)
         trial.attempt += 1
@@ -379,7 +463,15 @@ class Study:
         trial.state = TrialState.RUNNING
         trial.start = trial.step
         self.running.add(trial.number)
-        job = Job(trial.number, trial.attempt, trial.rung, trial.start, trial.stop, trial.params)
+        job = Job(
+            trial.number,
+            trial.attempt,
+            trial.rung,
+            trial.start,
+            trial.stop,
+            trial.params,
+            trial.parent,
+        )
         fact: Fact = {"kind": "asked", "number": job.number, "attempt": job.attempt}
         self.emit(fact | {"rung": job.rung, "start": job.start, "stop": job.stop} | reason)
         return job
@@ -394,12 +486,14 @@ class Study:
         # A pause may stand at a step beyond its milestone: it is given there, not before.
         return Answer(Decision.CONTINUE, max(trial.stop, trial.step))
 
-    def _judge(self, trial: Trial, step: int, metrics: Mapping[str, float], value: float) -> Answer:
+    def _judge(
+        self, trial: Trial, step: int, metrics: Mapping[str, float], signed: Value
+    ) -> Answer:
+        value, sign = metrics[self.metric], self.direction.sign
         trial.value, trial.metrics = value, metrics
         trial.losses = 0
-        signed = self.direction.sign * value
         # The first report compares with nan, which is below nothing.
-        if not self.direction.sign * trial.best_value <= signed:
+        if not sign * trial.best_value <= sign * value:
             trial.best_value, trial.best_step = value, step
             self._challenge(trial)
         answer = self.scheduler.report(trial.number, step, signed)
@@ -414,9 +508,8 @@ class Study:
             return Answer(Decision.PAUSE, step, {**answer.evidence, "why": self.closed})
         return answer
 
-    def _diverged(self, trial: Trial, step: int, value: float | None) -> Answer:
-        what = "is missing from the report" if value is None else f"is {value}"
-        trial.error = f"{self.metric} {what} at step {step}"
+    def _diverged(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> Answer:
+        trial.error = f"{self.goal.fault(metrics)} at step {step}"
         trial.decision = Decision.STOP
         return Answer(Decision.STOP, step, {"why": "diverged", "error": trial.error})
 
@@ -427,36 +520,6 @@ class Study:
             self._best = trial.number
 
     # ------------------------------------------------------------------ settling
-
-    def _settle(self, trial: Trial, outcome: Outcome, error: str, retry: bool) -> TrialState:
-        """Where the end of a job leaves its trial.
-
-        A decision that was given stands, however the job ended afterwards; only a failure while
-        pausing is a failure still, since it left no checkpoint to be promoted from.
-        """
-        if trial.error:
-            return TrialState.FAILED
-        if trial.decision is Decision.STOP:
-            done = trial.step >= self.scheduler.max_step
-            return TrialState.COMPLETED if done else TrialState.STOPPED
-        if outcome is Outcome.FAILED:
-            trial.failures += 1
-            give_up = trial.failures > self.retries or not retry
-            trial.error = error if give_up else ""
-            return TrialState.FAILED if give_up else TrialState.WAITING
-        if trial.decision is Decision.PAUSE:
-            return TrialState.PAUSED
-        if outcome is Outcome.LOST:
-            trial.losses += 1
-            if trial.losses >= MAX_LOSSES:
-                trial.error = f"lost its worker {trial.losses} times without a new step: {error}"
-                return TrialState.FAILED
-        if outcome is Outcome.COMPLETED:
-            if trial.step:
-                return TrialState.COMPLETED
-            trial.error = f"ended without ever reporting {self.metric!r}"
-            return TrialState.FAILED
-        return TrialState.WAITING
 
     def _fail(self, trial: Trial) -> None:
         self.scheduler.fail(trial.number)

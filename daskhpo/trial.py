@@ -24,10 +24,12 @@ __all__ = [
     "Params",
     "Trial",
     "TrialState",
+    "Value",
 ]
 
 ParamValue = bool | int | float | str | None
 Params = Mapping[str, ParamValue]
+Value = float | tuple[float, ...]  # what is minimised; a tuple where metrics are traded off
 Evidence = Mapping[str, Any]  # what a decision rested on: rung, rank, threshold, ...
 Fact = dict[str, Any]  # {"kind": "asked" | "reported" | ..., ...}: one line of the journal
 
@@ -121,6 +123,8 @@ class Job:
         an answer when it has reported ``stop``.
     params : mapping
         The configuration.
+    parent : int, optional
+        The trial from whose checkpoint this one begins, until it has one of its own.
 
     Examples
     --------
@@ -134,6 +138,7 @@ class Job:
     start: int
     stop: int
     params: Params
+    parent: int | None = None
 
     @property
     def name(self) -> str:
@@ -160,7 +165,8 @@ class Trial:
     Values are as the user reported them (not negated for ``max`` metrics). ``value`` is the last
     one seen, ``best_value`` the best one and ``best_step`` its step. ``seconds`` adds up the time
     its jobs have held a worker; ``failures`` counts its own faults and ``losses`` the jobs that
-    the infrastructure took since its last new step.
+    the infrastructure took since its last new step. ``parent`` is the trial whose checkpoint it
+    began from, at step ``origin``; None where it began at step 0.
     """
 
     number: int
@@ -180,3 +186,5 @@ class Trial:
     losses: int = 0
     error: str = ""
     decision: Decision = Decision.CONTINUE
+    parent: int | None = None
+    origin: int = 0

@@ -10,8 +10,9 @@ from daskhpo.exceptions import ReplayError, SpaceError
 from daskhpo.samplers.grid import Grid
 from daskhpo.samplers.random import Random
 from daskhpo.schedulers import ASHA, Fifo, Median
+from daskhpo.settling import MAX_LOSSES
 from daskhpo.space import Choice, Float, Space
-from daskhpo.study import MAX_LOSSES, Study
+from daskhpo.study import Study
 from daskhpo.testing import standing
 from daskhpo.trial import Decision, Job, Outcome, TrialState
 

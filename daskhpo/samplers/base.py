@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from daskhpo.trial import Params
+from daskhpo.trial import Params, Value
 
-__all__ = ["Sampler"]
+__all__ = ["Learner", "Sampler"]
 
 
 @runtime_checkable
@@ -35,9 +35,21 @@ class Sampler(Protocol):
     def pend(self, number: int, params: Params) -> None:
         """Note that ``params`` was handed out as trial ``number`` (also on replay)."""
 
-    def tell(self, number: int, step: int, value: float) -> None:
+    def tell(self, number: int, step: int, value: Value) -> None:
         """Note the last seen ``value`` of a trial at ``step``: smaller is better, inf is failed.
 
         May be called again for the same trial: the later value replaces the earlier one. Never
-        fits a model: this runs on the event loop.
+        fits a model: this runs on the event loop. ``value`` is a tuple where several metrics are
+        traded off (a failed trial is inf all the same).
+        """
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A sampler that learns from the trials of earlier campaigns."""
+
+    def learn(self, params: Params, step: int, value: Value) -> None:
+        """Note what another campaign's trial reached at ``step``: its last value there.
+
+        ``params`` is a point of the space. Called before the first suggestion, and on replay.
         """

@@ -22,7 +22,7 @@ from daskhpo.samplers.sobol import Sobol
 from daskhpo.samplers.surrogates import Belief, Forest, GaussianProcess, Pool, Surrogate
 from daskhpo.scalars import nearest
 from daskhpo.space import Space
-from daskhpo.trial import Params
+from daskhpo.trial import Params, Value
 
 __all__ = ["Bayes"]
 
@@ -189,8 +189,9 @@ class Bayes:
             if number not in self._given or dict(self._given[number]) != dict(params):
                 self._note(number, params)
 
-    def tell(self, number: int, step: int, value: float) -> None:
+    def tell(self, number: int, step: int, value: Value) -> None:
         """Note the last result of a trial; nan counts as failed."""
+        assert not isinstance(value, tuple)
         value = float(value) if math.isfinite(value) else math.inf
         with self._notes:
             before, last = self._results.get(number, (step, value))

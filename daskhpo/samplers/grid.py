@@ -7,7 +7,7 @@ from typing import Any
 from daskhpo.exceptions import SchedulerError
 from daskhpo.samplers.seeding import check_seed
 from daskhpo.space import Space
-from daskhpo.trial import Params
+from daskhpo.trial import Params, Value
 
 __all__ = ["Grid"]
 
@@ -58,7 +58,7 @@ class Grid:
     def pend(self, number: int, params: Params) -> None:
         """Ignore what was handed out."""
 
-    def tell(self, number: int, step: int, value: float) -> None:
+    def tell(self, number: int, step: int, value: Value) -> None:
         """Ignore results."""
 
     def settings(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from daskhpo.samplers.seeding import check_seed, generator
 from daskhpo.space import Space
-from daskhpo.trial import Params
+from daskhpo.trial import Params, Value
 
 __all__ = ["Random"]
 
@@ -49,7 +49,7 @@ class Random:
     def pend(self, number: int, params: Params) -> None:
         """Ignore what was handed out."""
 
-    def tell(self, number: int, step: int, value: float) -> None:
+    def tell(self, number: int, step: int, value: Value) -> None:
         """Ignore results."""
 
     def settings(self) -> dict[str, Any]:

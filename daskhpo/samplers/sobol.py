@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from daskhpo.samplers.seeding import check_seed
 from daskhpo.space import Space
-from daskhpo.trial import Params
+from daskhpo.trial import Params, Value
 
 __all__ = ["Sobol"]
 
@@ -75,7 +75,7 @@ class Sobol:
     def pend(self, number: int, params: Params) -> None:
         """Ignore what was handed out."""
 
-    def tell(self, number: int, step: int, value: float) -> None:
+    def tell(self, number: int, step: int, value: Value) -> None:
         """Ignore results."""
 
     def settings(self) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from typing import Any, Literal
 import numpy as np
 
 from daskhpo.exceptions import SchedulerError
-from daskhpo.schedulers.base import Promotion, RungRow
+from daskhpo.schedulers.base import Promotion, RungRow, single
 from daskhpo.schedulers.rungs import Rung, check_integer, milestones
-from daskhpo.trial import Answer, Decision
+from daskhpo.trial import Answer, Decision, Value
 
 __all__ = ["ASHA"]
 
@@ -76,6 +76,8 @@ class ASHA:
     1
     """
 
+    several = False
+
     def __init__(
         self,
         max_step: int,
@@ -111,6 +113,10 @@ class ASHA:
         self._place[number] = (bracket, 0)
         return Promotion(number, bracket, self._ladders[bracket][0].milestone)
 
+    def admits(self) -> bool:
+        """Everybody, at any time."""
+        return True
+
     def promote(self, *, drained: bool) -> Promotion | None:
         """The best promotable trial of the highest rung; the tail rule when ``drained``."""
         found = self._find_promotable() or (self._find_finalist() if drained else None)
@@ -119,8 +125,9 @@ class ASHA:
         bracket, rung, number, evidence = found
         return self._advance(bracket, rung, number, evidence)
 
-    def report(self, number: int, step: int, value: float) -> Answer:
+    def report(self, number: int, step: int, value: Value) -> Answer:
         """Judge a trial at its milestone; below it, train on."""
+        value = single(value)
         bracket, rung = self._place[number]
         ladder = self._ladders[bracket]
         if step < ladder[rung].milestone:

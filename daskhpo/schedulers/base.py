@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from daskhpo.trial import Answer, Evidence
+from daskhpo.space import Space
+from daskhpo.trial import Answer, Evidence, Params, Value
 
-__all__ = ["Promotion", "RungRow", "Scheduler"]
+__all__ = ["Breeder", "Child", "Learner", "Promotion", "RungRow", "Scheduler", "single"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,18 @@ class Promotion:
 
     number: int
     rung: int
+    stop: int
+    evidence: Evidence = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A new trial that goes on from the checkpoint of ``parent``, at step ``start``."""
+
+    parent: int
+    params: Params
+    rung: int
+    start: int
     stop: int
     evidence: Evidence = field(default_factory=dict)
 
@@ -48,22 +61,36 @@ class Scheduler(Protocol):
     ----------
     max_step : int
         R, the step at which a trial is complete.
+    several : bool
+        Whether it can trade several metrics off; if not, a study with more than one is refused.
     """
 
     max_step: int
+    several: bool
 
     def begin(self, number: int) -> Promotion:
         """Admit a new trial; returns the rung it trains towards and the step where it waits."""
+
+    def admits(self) -> bool:
+        """Whether a new trial may begin now; False while a rung waits for those it has.
+
+        A scheduler that admits nobody while nothing runs must have somebody to promote, or is at
+        its end.
+        """
 
     def promote(self, *, drained: bool) -> Promotion | None:
         """The paused trial that should train now, or None.
 
         ``drained`` says that nothing runs and nothing is left to start: the moment to send on
-        the best of the highest rung, so that a campaign never ends without a complete trial.
+        the best of the highest rung, so that a campaign never ends without a complete trial, and
+        to close rungs for which nobody will come any more.
         """
 
-    def report(self, number: int, step: int, value: float) -> Answer:
-        """Judge one new report. Called once per (trial, step), with finite values only."""
+    def report(self, number: int, step: int, value: Value) -> Answer:
+        """Judge one new report. Called once per (trial, step), with finite values only.
+
+        ``value`` is a tuple where several metrics are traded off.
+        """
 
     def fail(self, number: int) -> None:
         """Note that a trial will never report again: it ranks below every other."""
@@ -73,3 +100,29 @@ class Scheduler(Protocol):
 
     def settings(self) -> Mapping[str, Any]:
         """What it was made with, as JSON: ``type`` and the constructor's arguments."""
+
+
+@runtime_checkable
+class Breeder(Protocol):
+    """A scheduler that also makes trials out of others, such as population based training."""
+
+    def breed(self, number: int, space: Space, params: Callable[[int], Params]) -> Child | None:
+        """The trial that should take the place of one that was stopped, or None.
+
+        It becomes trial ``number`` and is admitted: :meth:`Scheduler.begin` is not called for it.
+        ``params`` gives the configuration of any trial so far.
+        """
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A scheduler that learns from the curves of earlier campaigns."""
+
+    def learn(self, steps: Sequence[int], values: Sequence[float]) -> None:
+        """Note one learning curve: its steps, rising, and the (minimised) value at each."""
+
+
+def single(value: Value) -> float:
+    """The value for schedulers that compare one metric (``several`` is False)."""
+    assert not isinstance(value, tuple)
+    return value

@@ -7,7 +7,7 @@ from typing import Any
 
 from daskhpo.schedulers.base import Promotion, RungRow
 from daskhpo.schedulers.rungs import check_integer
-from daskhpo.trial import Answer, Decision
+from daskhpo.trial import Answer, Decision, Value
 
 __all__ = ["Fifo"]
 
@@ -31,6 +31,8 @@ class Fifo:
     <Decision.STOP: 'stop'>
     """
 
+    several = True
+
     def __init__(self, max_step: int) -> None:
         check_integer("max_step", max_step)
         self.max_step = max_step
@@ -39,11 +41,15 @@ class Fifo:
         """Admit a trial: it trains to ``max_step``."""
         return Promotion(number, 0, self.max_step)
 
+    def admits(self) -> bool:
+        """Everybody, at any time."""
+        return True
+
     def promote(self, *, drained: bool) -> Promotion | None:
         """Nobody pauses, so nobody is promoted."""
         return None
 
-    def report(self, number: int, step: int, value: float) -> Answer:
+    def report(self, number: int, step: int, value: Value) -> Answer:
         """Train on until ``max_step``."""
         if step >= self.max_step:
             return Answer(Decision.STOP, step)

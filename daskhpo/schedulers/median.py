@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from daskhpo.exceptions import SchedulerError
-from daskhpo.schedulers.base import Promotion, RungRow
+from daskhpo.schedulers.base import Promotion, RungRow, single
 from daskhpo.schedulers.rungs import check_integer
-from daskhpo.trial import Answer, Decision
+from daskhpo.trial import Answer, Decision, Value
 
 __all__ = ["Median"]
 
@@ -40,6 +40,8 @@ class Median:
     (<Decision.STOP: 'stop'>, 0.30000000000000004)
     """
 
+    several = False
+
     def __init__(self, max_step: int, *, min_step: int = 1, min_trials: int = 4) -> None:
         check_integer("max_step", max_step)
         check_integer("min_step", min_step)
@@ -56,12 +58,17 @@ class Median:
         """Admit a trial: it trains to ``max_step`` unless it is stopped on the way."""
         return Promotion(number, 0, self.max_step)
 
+    def admits(self) -> bool:
+        """Everybody, at any time."""
+        return True
+
     def promote(self, *, drained: bool) -> Promotion | None:
         """Nobody pauses, so nobody is promoted."""
         return None
 
-    def report(self, number: int, step: int, value: float) -> Answer:
+    def report(self, number: int, step: int, value: Value) -> Answer:
         """Compare the trial's best value with the median of the others' running averages."""
+        value = single(value)
         count, total, best = self._curves.get(number, (0, 0.0, value))
         count, total, best = count + 1, total + value, min(best, value)
         self._curves[number] = (count, total, best)

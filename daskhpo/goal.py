@@ -1,0 +1,131 @@
+"""What a campaign is after: which metrics are to be small or large, and which trials lead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from daskhpo.exceptions import CampaignError
+from daskhpo.trial import Direction, Trial, Value
+
+__all__ = ["Goal", "dominates"]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One metric to minimise or maximise, and others to be traded off against it.
+
+    Schedulers and samplers always minimise: :meth:`signed` is the only place where a direction
+    turns into a sign.
+
+    Parameters
+    ----------
+    metric : str
+        The metric that decides; with others beside it, the one that names the incumbent.
+    direction : Direction or str
+        ``"min"`` or ``"max"``.
+    also : mapping
+        ``{metric: direction}`` of further objectives, such as inference time or GPU memory.
+
+    Raises
+    ------
+    CampaignError
+        If a direction is unknown or a metric is named twice.
+
+    Examples
+    --------
+    >>> Goal("accuracy", "max").signed({"accuracy": 0.9})
+    -0.9
+    >>> Goal("loss", "min", {"memory": "min"}).signed({"loss": 0.5, "memory": 3.0})
+    (0.5, 3.0)
+    """
+
+    metric: str
+    direction: Direction | str = Direction.MIN
+    also: Mapping[str, Direction | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "direction", _direction(self.metric, self.direction))
+        if not isinstance(self.also, Mapping):
+            raise CampaignError(f"also={self.also!r}: must map metrics to 'min' or 'max'")
+        if self.metric in self.also:
+            raise CampaignError(f"also: {self.metric!r} is the metric that decides already")
+        others = {name: _direction(name, mode) for name, mode in self.also.items()}
+        object.__setattr__(self, "also", others)
+
+    @property
+    def sign(self) -> float:
+        """+1 if the metric is minimised, -1 if it is maximised."""
+        return Direction(self.direction).sign
+
+    @property
+    def single(self) -> bool:
+        """Whether one metric decides alone."""
+        return not self.also
+
+    def signed(self, metrics: Mapping[str, float]) -> Value | None:
+        """What schedulers and samplers see: smaller is better.
+
+        Returns
+        -------
+        float, tuple of float or None
+            A tuple, the deciding metric first, where there are several; None where a metric is
+            missing or not finite.
+        """
+        value = metrics.get(self.metric)
+        if value is None or not math.isfinite(value):
+            return None
+        if not self.also:
+            return self.sign * value
+        values = [self.sign * value]
+        for name, direction in self.also.items():
+            other = metrics.get(name)
+            if other is None or not math.isfinite(other):
+                return None
+            values.append(Direction(direction).sign * other)
+        return tuple(values)
+
+    def fault(self, metrics: Mapping[str, float]) -> str:
+        """Say what is wrong with metrics that :meth:`signed` gives None for."""
+        for name in (self.metric, *self.also):
+            value = metrics.get(name)
+            if value is None:
+                return f"{name} is missing from the report"
+            if not math.isfinite(value):
+                return f"{name} is {value}"
+        return ""
+
+    def front(self, trials: Iterable[Trial]) -> list[Trial]:
+        """The trials that no other one beats in every metric, by what each reported last.
+
+        With a single metric that is everyone who shares the smallest last value.
+        """
+        seen: list[tuple[tuple[float, ...], Trial]] = []
+        for trial in trials:
+            value = None if trial.error else self.signed(trial.metrics)
+            if value is not None:
+                seen.append((value if isinstance(value, tuple) else (value,), trial))
+        return [
+            trial for value, trial in seen if not any(dominates(other, value) for other, _ in seen)
+        ]
+
+
+def dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether ``one`` is nowhere worse and somewhere better than ``other`` (both minimised).
+
+    Examples
+    --------
+    >>> dominates((1.0, 2.0), (1.0, 3.0)), dominates((1.0, 4.0), (1.0, 3.0))
+    (True, False)
+    """
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def _direction(metric: str, given: object) -> Direction:
+    try:
+        return Direction(given)  # type: ignore[arg-type]
+    except ValueError:
+        raise CampaignError(
+            f"direction of {metric!r} is {given!r}: must be 'min' or 'max'"
+        ) from None

@@ -1,0 +1,1 @@
+"""Campaigns under a virtual clock: the same study over stored curves."""
