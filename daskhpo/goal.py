@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from daskhpo.exceptions import CampaignError
-from daskhpo.trial import Direction, Trial, Value
+from daskhpo.trial import Direction, Trial, TrialState, Value
 
 __all__ = ["Goal", "dominates"]
 
@@ -44,20 +44,22 @@ class Goal:
     metric: str
     direction: Direction | str = Direction.MIN
     also: Mapping[str, Direction | str] = field(default_factory=dict)
+    sign: float = field(init=False, repr=False)  # +1 to minimise the metric, -1 to maximise it
+    _others: tuple[tuple[str, float], ...] = field(init=False, repr=False)  # (metric, sign)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "direction", _direction(self.metric, self.direction))
         if not isinstance(self.also, Mapping):
             raise CampaignError(f"also={self.also!r}: must map metrics to 'min' or 'max'")
+        if bad := [name for name in self.also if not isinstance(name, str) or not name]:
+            raise CampaignError(f"also: {bad[0]!r} is no name of a metric")
         if self.metric in self.also:
             raise CampaignError(f"also: {self.metric!r} is the metric that decides already")
         others = {name: _direction(name, mode) for name, mode in self.also.items()}
         object.__setattr__(self, "also", others)
-
-    @property
-    def sign(self) -> float:
-        """+1 if the metric is minimised, -1 if it is maximised."""
-        return Direction(self.direction).sign
+        signs = tuple((name, direction.sign) for name, direction in others.items())
+        object.__setattr__(self, "sign", Direction(self.direction).sign)
+        object.__setattr__(self, "_others", signs)
 
     @property
     def single(self) -> bool:
@@ -76,14 +78,14 @@ class Goal:
         value = metrics.get(self.metric)
         if value is None or not math.isfinite(value):
             return None
-        if not self.also:
+        if not self._others:
             return self.sign * value
         values = [self.sign * value]
-        for name, direction in self.also.items():
+        for name, sign in self._others:
             other = metrics.get(name)
             if other is None or not math.isfinite(other):
                 return None
-            values.append(Direction(direction).sign * other)
+            values.append(sign * other)
         return tuple(values)
 
     def fault(self, metrics: Mapping[str, float]) -> str:
@@ -99,16 +101,21 @@ class Goal:
     def front(self, trials: Iterable[Trial]) -> list[Trial]:
         """The trials that no other one beats in every metric, by what each reported last.
 
-        With a single metric that is everyone who shares the smallest last value.
+        A trial that has failed does not count. With a single metric that is everyone who shares
+        the smallest last value.
         """
         seen: list[tuple[tuple[float, ...], Trial]] = []
         for trial in trials:
-            value = None if trial.error else self.signed(trial.metrics)
+            failed = trial.error or trial.state is TrialState.FAILED
+            value = None if failed else self.signed(trial.metrics)
             if value is not None:
                 seen.append((value if isinstance(value, tuple) else (value,), trial))
-        return [
-            trial for value, trial in seen if not any(dominates(other, value) for other, _ in seen)
-        ]
+        leading: list[tuple[float, ...]] = []  # in lexicographic order nobody beats an earlier one
+        for value in sorted({value for value, _ in seen}):
+            if not any(dominates(other, value) for other in leading):
+                leading.append(value)
+        best = set(leading)
+        return [trial for value, trial in seen if value in best]
 
 
 def dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

@@ -9,7 +9,7 @@ from daskhpo.predictors.base import Predictor
 from daskhpo.predictors.last_value import LastValue
 from daskhpo.scalars import nearest
 
-__all__ = ["LastValue", "Predictor", "make_predictor"]
+__all__ = ["LastValue", "Predictor", "make_predictor", "predictor_name"]
 
 _TYPES: dict[str, Callable[[], Predictor]] = {"last_value": LastValue}
 
@@ -30,3 +30,15 @@ def make_predictor(name: str) -> Predictor:
     if name not in _TYPES:
         raise SchedulerError(f"predictor={name!r}: {nearest(str(name), _TYPES)}")
     return _TYPES[name]()
+
+
+def predictor_name(predictor: Predictor) -> str:
+    """The name of a predictor in a campaign file; its ``repr`` if it has none.
+
+    Examples
+    --------
+    >>> predictor_name(LastValue())
+    'last_value'
+    """
+    names = [name for name, make in _TYPES.items() if make is type(predictor)]
+    return names[0] if names else repr(predictor)

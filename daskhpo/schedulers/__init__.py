@@ -18,21 +18,56 @@ from daskhpo.scalars import nearest
 from daskhpo.schedulers.base import Promotion, RungRow, Scheduler
 
 if TYPE_CHECKING:
-    from daskhpo.schedulers.asha import ASHA
+    from daskhpo.schedulers.asha import ASHA, async_hyperband
+    from daskhpo.schedulers.fast import FastHyperband
     from daskhpo.schedulers.fifo import Fifo
+    from daskhpo.schedulers.hyperband import Hyperband
     from daskhpo.schedulers.median import Median
+    from daskhpo.schedulers.one_cut import OneCut
+    from daskhpo.schedulers.pbt import PBT
+    from daskhpo.schedulers.sha import SHA
+    from daskhpo.schedulers.swift import SwiftHyperband
 
-__all__ = ["ASHA", "Fifo", "Median", "Promotion", "RungRow", "Scheduler", "make_scheduler"]
+__all__ = [
+    "ASHA",
+    "PBT",
+    "SHA",
+    "FastHyperband",
+    "Fifo",
+    "Hyperband",
+    "Median",
+    "OneCut",
+    "Promotion",
+    "RungRow",
+    "Scheduler",
+    "SwiftHyperband",
+    "async_hyperband",
+    "make_scheduler",
+]
 
 _HOMES = {  # {class or function: module}
     "ASHA": "daskhpo.schedulers.asha",
+    "FastHyperband": "daskhpo.schedulers.fast",
     "Fifo": "daskhpo.schedulers.fifo",
+    "Hyperband": "daskhpo.schedulers.hyperband",
     "Median": "daskhpo.schedulers.median",
+    "OneCut": "daskhpo.schedulers.one_cut",
+    "PBT": "daskhpo.schedulers.pbt",
+    "SHA": "daskhpo.schedulers.sha",
+    "SwiftHyperband": "daskhpo.schedulers.swift",
+    "async_hyperband": "daskhpo.schedulers.asha",
 }
 _TYPES = {  # {name in a campaign file: class or function}
     "asha": "ASHA",
+    "async_hyperband": "async_hyperband",
+    "fast_hyperband": "FastHyperband",
     "fifo": "Fifo",
+    "hyperband": "Hyperband",
     "median": "Median",
+    "one_cut": "OneCut",
+    "pbt": "PBT",
+    "sha": "SHA",
+    "swift_hyperband": "SwiftHyperband",
 }
 
 
@@ -52,19 +87,20 @@ def make_scheduler(settings: Mapping[str, Any]) -> Scheduler:
 
     Examples
     --------
-    >>> make_scheduler({"type": "asha", "max_step": 81, "eta": 3})
-    ASHA(max_step=81, min_step=1, eta=3, mode='promote', brackets=1, seed=0)
+    >>> make_scheduler({"type": "hyperband", "max_step": 81, "eta": 3})
+    Hyperband(max_step=81, min_step=1, eta=3, overlap=True)
     """
     arguments = dict(settings)
     kind = arguments.pop("type", "asha")
     if not isinstance(kind, str) or kind not in _TYPES:
         raise SchedulerError(f"scheduler type={kind!r}: {nearest(str(kind), _TYPES)}")
     maker = __getattr__(_TYPES[kind])
-    known = list(inspect.signature(maker).parameters)
+    known = inspect.signature(maker).parameters
     for key in arguments:
         if key not in known:
             raise SchedulerError(f"scheduler {kind!r}: unknown key {key!r}; {nearest(key, known)}")
-    if "max_step" not in arguments:
-        raise SchedulerError(f"scheduler {kind!r}: max_step is missing (an integer of at least 1)")
+    for key, parameter in known.items():
+        if parameter.default is parameter.empty and key not in arguments:
+            raise SchedulerError(f"scheduler {kind!r}: {key} is missing")
     scheduler: Scheduler = maker(**arguments)
     return scheduler

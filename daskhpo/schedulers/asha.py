@@ -1,57 +1,94 @@
 """Asynchronous successive halving: who goes on is decided whenever a worker is free.
 
-The rungs of ``ASHA(min_step=1, max_step=27, eta=3)`` after 27 trials::
+The rungs of ``ASHA(max_step=27, min_step=1, eta=3)`` after 27 trials::
 
     rung  milestone  recorded  promoted
        3         27         1         -      complete
        2          9         3         1      best floor(3/3)
        1          3         9         3      best floor(9/3)
        0          1        27         9      best floor(27/3)
+
+Those of ``ASHA(max_step=16)``, which learns its ladder, after 27 trials on a problem whose first
+ranks turned out to mislead::
+
+    rung  milestone  recorded  promoted
+       4         16         2         -      complete
+       3          8         5         2      best 45 %
+       2          4        11         5      best 45 %
+       1          2        19        11      best 61 %, learned
+       0          1        27        19      best 72 %, learned
 """
 
 from __future__ import annotations
 
 import bisect
+import copy
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from daskhpo.exceptions import SchedulerError
-from daskhpo.schedulers.base import Promotion, RungRow, single
-from daskhpo.schedulers.rungs import Rung, check_integer, milestones
+from daskhpo.schedulers.base import Promotion, RungRow
+from daskhpo.schedulers.calibration import Calibration
+from daskhpo.schedulers.ladders import Candidate, Ladders
+from daskhpo.schedulers.rungs import check_integer, milestones
+from daskhpo.schedulers.trend import Trend
 from daskhpo.trial import Answer, Decision, Value
 
-__all__ = ["ASHA"]
+__all__ = ["ASHA", "async_hyperband"]
+
+FINEST = 128  # the first milestone of a learned ladder is not below max_step divided by this
+BRACKETS, AUDITS = 1, 2  # what random numbers are for: no two of them may be related
+FINALISTS = 2  # trials that a learned ladder trains to the end, at least
 
 
 class ASHA:
-    """The default: aggressive early stopping without a barrier.
+    """The default: aggressive early stopping without a barrier, and without numbers to guess.
 
-    Use it when trials are many and their early ranks say something about the end. ``promote`` is
-    the algorithm of the paper (Li et al., *A System for Massively Parallel Hyperparameter
-    Tuning*, 1810.05934, algorithm 2): a trial that reaches a milestone pauses, and a free worker
-    takes the best paused trial, from the highest rung down, that is among the best
-    ``floor(n / eta)`` of the ``n`` recorded at its rung. ``stop`` is what most libraries call
-    ASHA: a trial at a milestone goes on at once if its value is not above the ``1/eta`` quantile
-    of those recorded there so far, else it ends; it needs no checkpoints, but the first to
-    arrive always pass.
+    Use it when trials are many and their early ranks say something about the end; how much they
+    say it finds out. With an integer ``eta`` it is the algorithm of the paper (Li et al., *A
+    System for Massively Parallel Hyperparameter Tuning*, 1810.05934, algorithm 2): a trial that
+    reaches a milestone pauses, and a free worker takes the best paused trial, from the highest
+    rung down, that is among the best ``floor(n / eta)`` of the ``n`` recorded at its rung.
+
+    Which first milestone and which ``eta`` are right depends on the problem, and a wrong guess
+    quietly loses the best trial. With ``eta="auto"`` rungs double from ``min_step`` on and
+
+    * rank trials by a forecast, see :func:`~daskhpo.schedulers.trend.forecast`: who catches up
+      stands above who has flattened;
+    * let 45 % go on at first, and more where those that lead today nearly fell through, see
+      :func:`~daskhpo.schedulers.calibration.needed_share`: nobody is lost, those that were left
+      behind go on then;
+    * train at least two trials to the end.
 
     Parameters
     ----------
     max_step : int
         R, the step at which a trial is complete.
-    min_step : int
-        r, the grace period: the first milestone.
-    eta : int
+    min_step : int or "auto"
+        r, the grace period: the first milestone. ``"auto"`` is ``max(1, max_step // 128)``.
+    eta : int or "auto"
         Reduction factor: one in ``eta`` is promoted.
     mode : {"promote", "stop"}
-        See above.
+        ``stop`` is what most libraries call ASHA: a trial at a milestone goes on at once if its
+        value is not above the ``1/eta`` quantile of those recorded there so far, else it ends. It
+        needs no checkpoints, but the first to arrive always pass. Wants a fixed ``eta``.
     brackets : int
         Ladders that start at ``min_step * eta**s`` for s = 0 .. brackets-1. More than one hedges
-        against a grace period that is too short.
+        against a grace period that is too short. Wants a fixed ``eta``.
+    audit : float
+        Share of trials, drawn at random, that train to the end wherever they rank. They are what
+        an unbiased ``daskhpo reliability`` rests on, and are dear: one in fifty is a start.
     seed : int
-        Draws the bracket of a trial, together with its number.
+        Draws brackets and audits, together with a trial's number.
+
+    Raises
+    ------
+    SchedulerError
+        Naming the argument, its value and what is allowed.
 
     Notes
     -----
@@ -59,14 +96,19 @@ class ASHA:
     become free: when the best next promotion is this very trial it continues in place, with
     nothing saved. That is the paper's algorithm without its checkpoint traffic. Where the paper
     never ends, a campaign does: once nothing runs and nothing is left to start, the best paused
-    trial of the highest occupied rung goes on, so that at least one trial is complete.
+    trial of the highest occupied rung goes on, so that in each bracket a trial is complete.
 
     Trials draw their bracket with the share of configurations that Hyperband gives it
     (``eta**-s * (K + 1) / (K - s + 1)`` for a ladder of K + 1 rungs, normalised).
 
+    Several metrics are traded off by rungs that rank Pareto fronts, see
+    :class:`~daskhpo.schedulers.pareto.ParetoRung`. The stopping form then lets a trial go on if
+    its rank is not beyond ``1 + floor((n - 1) / eta)`` of the ``n`` recorded there so far: the
+    same rule, without values to take a quantile of.
+
     Examples
     --------
-    >>> scheduler = ASHA(max_step=9, eta=3)
+    >>> scheduler = ASHA(max_step=9, min_step=1, eta=3)
     >>> for number, loss in enumerate([0.5, 0.1, 0.9]):
     ...     _ = scheduler.begin(number)
     ...     answer = scheduler.report(number, 1, loss)
@@ -76,42 +118,53 @@ class ASHA:
     1
     """
 
-    several = False
+    several = True
 
     def __init__(
         self,
         max_step: int,
         *,
-        min_step: int = 1,
-        eta: int = 4,
+        min_step: int | Literal["auto"] = "auto",
+        eta: int | Literal["auto"] = "auto",
         mode: Literal["promote", "stop"] = "promote",
         brackets: int = 1,
+        audit: float = 0.0,
         seed: int = 0,
     ) -> None:
-        steps = milestones(min_step, max_step, eta)
-        if mode not in ("promote", "stop"):
-            raise SchedulerError(f"mode={mode!r}: must be 'promote' or 'stop'")
+        check_integer("max_step", max_step)
+        for name, given in (("min_step", min_step), ("eta", eta)):
+            if isinstance(given, str) and given != "auto":
+                raise SchedulerError(f"{name}={given!r}: must be 'auto' or an integer")
+        self.min_step = max(1, max_step // FINEST) if min_step == "auto" else min_step
+        calibrated = eta == "auto"
+        steps = (
+            _doubling(self.min_step, max_step)
+            if eta == "auto"
+            else milestones(self.min_step, max_step, eta)
+        )
+        _check(mode, brackets, audit, calibrated=calibrated, rungs=len(steps))
         check_integer("seed", seed, least=0)
-        if not isinstance(brackets, int) or not 1 <= brackets <= len(steps):
-            raise SchedulerError(
-                f"brackets={brackets!r}: must be between 1 and {len(steps)}, the number of rungs"
-            )
         self.max_step = max_step
-        self.min_step = min_step
         self.eta = eta
         self.mode = mode
         self.brackets = brackets
+        self.audit = audit
         self.seed = seed
-        self._ladders = [[Rung(step) for step in steps[s:]] for s in range(brackets)]
-        shares = np.array([eta**-s * len(steps) / (len(steps) - s) for s in range(brackets)])
+        factor = 2 if eta == "auto" else eta
+        self._ladders = Ladders(steps, eta=factor, brackets=brackets)
+        self._given = min_step
+        self._calibration = Calibration(steps) if calibrated else None
+        self._finalists = FINALISTS if calibrated else 1
+        self._trend = Trend(max_step)
+        self._best: dict[int, float] = {}  # {milestone: smallest value there}, where ranks forecast
+        if self._calibration is not None:
+            self._ladders.etas = list(self._calibration.etas)
+        shares = np.array([factor**-s * len(steps) / (len(steps) - s) for s in range(brackets)])
         self._thresholds = np.cumsum(shares / shares.sum()).tolist()
-        self._place: dict[int, tuple[int, int]] = {}  # {number: (bracket, rung it trains towards)}
 
     def begin(self, number: int) -> Promotion:
         """Admit a trial at the bottom of the bracket it draws."""
-        bracket = self._draw_bracket(number)
-        self._place[number] = (bracket, 0)
-        return Promotion(number, bracket, self._ladders[bracket][0].milestone)
+        return self._ladders.enter(number, self._draw_bracket(number))
 
     def admits(self) -> bool:
         """Everybody, at any time."""
@@ -119,130 +172,163 @@ class ASHA:
 
     def promote(self, *, drained: bool) -> Promotion | None:
         """The best promotable trial of the highest rung; the tail rule when ``drained``."""
-        found = self._find_promotable() or (self._find_finalist() if drained else None)
-        if found is None:
+        if self.mode == "stop":
             return None
-        bracket, rung, number, evidence = found
-        return self._advance(bracket, rung, number, evidence)
+        found = self._ladders.promotable()
+        if found is None and drained:
+            found = self._last_chance() or self._ladders.finalist(least=self._finalists)
+        return None if found is None else self._ladders.advance(found)
 
     def report(self, number: int, step: int, value: Value) -> Answer:
         """Judge a trial at its milestone; below it, train on."""
-        value = single(value)
-        bracket, rung = self._place[number]
-        ladder = self._ladders[bracket]
-        if step < ladder[rung].milestone:
-            return Answer(Decision.CONTINUE, ladder[rung].milestone)
-        # A trial that does not report every step is compared at the last milestone it has passed.
-        while rung + 1 < len(ladder) and step >= ladder[rung + 1].milestone:
-            rung += 1
-        self._place[number] = (bracket, rung)
-        rank = ladder[rung].record(number, value)
-        evidence = {
-            "rung": bracket + rung,
-            "milestone": ladder[rung].milestone,
-            "rank": rank,
-            "of": len(ladder[rung].ranking),
-            "within": len(ladder[rung].ranking) // self.eta,
-        }
-        if rung == len(ladder) - 1:
+        milestone = self._ladders.milestone(number)
+        if self._calibration is not None:
+            self._trend.note(number, step, value, milestone=milestone)
+        if step < milestone:
+            return Answer(Decision.CONTINUE, milestone)
+        evidence = self._record(number, step, value)
+        if self._ladders.tops_out(number):
             return Answer(Decision.STOP, step, evidence)
-        if self.mode == "stop":
-            return self._judge_stopping(bracket, rung, number, value, evidence)
-        return self._judge_promotion(bracket, rung, number, evidence)
+        if self.audits(number):
+            return self._ladders.pass_on(number, evidence | {"audit": True})
+        if self.mode == "promote":
+            return self._ladders.judge(number, evidence)
+        if self._passes(number, value, evidence):
+            return self._ladders.pass_on(number, evidence)
+        return Answer(Decision.STOP, self._ladders.milestone(number), evidence)
+
+    def audits(self, number: int) -> bool:
+        """Whether a trial is one of the random ones that train to the end wherever they rank."""
+        if not self.audit:
+            return False
+        return self._draw(number, AUDITS) < self.audit
+
+    def learn(self, steps: Sequence[int], values: Sequence[float]) -> None:
+        """Take in a curve of an earlier campaign; a fixed ladder has nothing to learn."""
+        if self._calibration is not None:
+            self._calibration.learn(steps, values)
 
     def fail(self, number: int) -> None:
         """Rank the trial last at the rung it was training towards; never promote it again."""
-        bracket, rung = self._place[number]
-        ladder = self._ladders[bracket]
-        if number not in ladder[rung].recorded:
-            ladder[rung].record(number, float("inf"))
-        for step in ladder:
-            step.withdrawn.add(number)
+        self._ladders.fail(number)
 
     def table(self) -> Sequence[RungRow]:
         """One row per bracket and rung; a rung's index counts from the lowest ladder's bottom."""
+        rows = self._ladders.rows()
+        if self._calibration is None:
+            return rows
+        shares = [*self._calibration.shares, math.nan]
         return [
-            RungRow(s, s + k, rung.milestone, len(rung.ranking), len(rung.promoted), rung.best)
-            for s, ladder in enumerate(self._ladders)
-            for k, rung in enumerate(ladder)
+            replace(row, best=self._best.get(row.milestone, math.inf), share=share)
+            for row, share in zip(rows, shares, strict=True)
         ]
 
     def settings(self) -> Mapping[str, Any]:
         """``type`` and the constructor's arguments."""
-        names = ("max_step", "min_step", "eta", "mode", "brackets", "seed")
-        return {"type": "asha", **{name: getattr(self, name) for name in names}}
+        names = ("eta", "mode", "brackets", "audit", "seed")
+        arguments = {name: getattr(self, name) for name in names}
+        return {"type": "asha", "max_step": self.max_step, "min_step": self._given, **arguments}
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.settings().items() if k != "type")
         return f"ASHA({arguments})"
 
+    def _record(self, number: int, step: int, value: Value) -> dict[str, Any]:
+        """Enter a trial on its rung, by its forecast where the ladder is learned."""
+        if self._calibration is None:
+            return self._ladders.record(number, step, value)
+        ranked = self._trend.rank_by(number, step, value)
+        if self._calibration.update(self._ladders.rungs[0]):
+            self._ladders.etas = list(self._calibration.etas)
+        evidence = self._ladders.record(number, step, ranked)
+        first = value[0] if isinstance(value, tuple) else value
+        milestone = evidence["milestone"]
+        self._best[milestone] = min(first, self._best.get(milestone, math.inf))
+        if step < self.max_step:
+            evidence |= {"forecast": ranked, "share": self._calibration.shares[evidence["rung"]]}
+        return evidence
+
+    def _last_chance(self) -> Candidate | None:
+        """Who may go on by all that is known, when little news was not looked at before.
+
+        If nobody may, nothing has changed: a question that leads to no fact leaves no trace.
+        """
+        if self._calibration is None:
+            return None
+        learned = copy.copy(self._calibration)
+        learned.shares = list(learned.shares)
+        before = self._ladders.etas
+        learned.update(self._ladders.rungs[0], anyway=True)
+        self._ladders.etas = list(learned.etas)
+        found = self._ladders.promotable()
+        if found is None:
+            self._ladders.etas = before
+        else:
+            self._calibration = learned
+        return found
+
+    def _passes(self, number: int, value: Value, evidence: dict[str, Any]) -> bool:
+        """Whether the stopping form lets a trial go on; the evidence is told what decides."""
+        assert self.eta != "auto"
+        if isinstance(value, tuple):
+            evidence["within"] = 1 + (evidence["of"] - 1) // self.eta
+            return bool(evidence["rank"] <= evidence["within"])
+        threshold = _quantile(self._ladders.standing(number).ranking, 1 / self.eta)
+        evidence["threshold"] = threshold
+        return value <= threshold
+
     def _draw_bracket(self, number: int) -> int:
         if self.brackets == 1:
             return 0
-        draw = np.random.default_rng([self.seed, number]).random()
-        return min(bisect.bisect_right(self._thresholds, draw), self.brackets - 1)
+        place = bisect.bisect_right(self._thresholds, self._draw(number, BRACKETS))
+        return min(place, self.brackets - 1)
 
-    def _find_promotable(self) -> tuple[int, int, int, dict[str, Any]] | None:
-        """(bracket, rung, number, evidence), scanning milestones from the highest down."""
-        if self.mode == "stop":
-            return None
-        for height in range(len(self._ladders[0]) - 2, -1, -1):
-            for bracket in range(min(self.brackets, height + 1)):
-                rung = self._ladders[bracket][height - bracket]
-                found = rung.promotable(self.eta)
-                if found is not None:
-                    number, rank = found
-                    size = len(rung.ranking)
-                    evidence = {"rung": height, "milestone": rung.milestone, "rank": rank}
-                    evidence |= {"of": size, "within": size // self.eta}
-                    return bracket, height - bracket, number, evidence
-        return None
+    def _draw(self, number: int, purpose: int) -> float:
+        """A number of the trial's own between 0 and 1, independent of what samplers draw."""
+        return float(np.random.default_rng([self.seed, number, purpose]).random())
 
-    def _find_finalist(self) -> tuple[int, int, int, dict[str, Any]] | None:
-        """The tail rule: unless a trial is complete, the best paused one of the highest rung."""
-        if self.mode == "stop" or any(ladder[-1].best < float("inf") for ladder in self._ladders):
-            return None
-        for height in range(len(self._ladders[0]) - 2, -1, -1):
-            paused = [
-                (entry, bracket)
-                for bracket in range(min(self.brackets, height + 1))
-                if (entry := self._ladders[bracket][height - bracket].best_waiting()) is not None
-                and entry[0] < float("inf")
-            ]
-            if paused:
-                (_, number), bracket = min(paused)
-                rung = self._ladders[bracket][height - bracket]
-                evidence = {"rung": height, "milestone": rung.milestone, "tail": True}
-                return bracket, height - bracket, number, evidence | {"of": len(rung.ranking)}
-        return None
 
-    def _advance(
-        self, bracket: int, rung: int, number: int, evidence: Mapping[str, Any]
-    ) -> Promotion:
-        ladder = self._ladders[bracket]
-        ladder[rung].promoted.add(number)
-        self._place[number] = (bracket, rung + 1)
-        return Promotion(number, bracket + rung + 1, ladder[rung + 1].milestone, evidence)
+def _doubling(min_step: int, max_step: int) -> tuple[int, ...]:
+    """Milestones that double, without one so near the end that it could as well be the end."""
+    return tuple(
+        s for s in milestones(min_step, max_step, 2) if 4 * s <= 3 * max_step or s == max_step
+    )
 
-    def _judge_promotion(
-        self, bracket: int, rung: int, number: int, evidence: dict[str, Any]
-    ) -> Answer:
-        found = self._find_promotable()
-        if found is not None and found[2] == number:
-            promotion = self._advance(bracket, rung, number, evidence)
-            return Answer(Decision.CONTINUE, promotion.stop, evidence)
-        return Answer(Decision.PAUSE, self._ladders[bracket][rung].milestone, evidence)
 
-    def _judge_stopping(
-        self, bracket: int, rung: int, number: int, value: float, evidence: dict[str, Any]
-    ) -> Answer:
-        step = self._ladders[bracket][rung]
-        threshold = _quantile(step.ranking, 1 / self.eta)
-        evidence["threshold"] = threshold
-        if value <= threshold:
-            promotion = self._advance(bracket, rung, number, evidence)
-            return Answer(Decision.CONTINUE, promotion.stop, evidence)
-        return Answer(Decision.STOP, step.milestone, evidence)
+def _check(mode: object, brackets: object, audit: object, *, calibrated: bool, rungs: int) -> None:
+    if mode not in ("promote", "stop"):
+        raise SchedulerError(f"mode={mode!r}: must be 'promote' or 'stop'")
+    if calibrated and mode == "stop":
+        raise SchedulerError("mode='stop' needs a fixed eta, an integer of at least 2")
+    if not isinstance(brackets, int) or not 1 <= brackets <= rungs:
+        raise SchedulerError(
+            f"brackets={brackets!r}: must be between 1 and {rungs}, the number of rungs"
+        )
+    if calibrated and brackets > 1:
+        raise SchedulerError(f"brackets={brackets} need a fixed eta, an integer of at least 2")
+    if isinstance(audit, bool) or not isinstance(audit, int | float) or not 0 <= audit <= 1:
+        raise SchedulerError(f"audit={audit!r}: must be a share between 0 and 1")
+
+
+def async_hyperband(max_step: int, *, min_step: int = 1, eta: int = 4, seed: int = 0) -> ASHA:
+    """Asynchronous Hyperband: :class:`ASHA` with every bracket that its ladder allows.
+
+    Use it when it is not known how early ranks can be trusted and nobody is to wait at a barrier:
+    it hedges as :class:`~daskhpo.schedulers.Hyperband` does, from the grace period ``min_step``
+    up to training in full, and keeps every worker busy (Li et al., 1810.05934, section 3.2).
+
+    Parameters
+    ----------
+    max_step, min_step, eta, seed
+        As in :class:`ASHA`.
+
+    Examples
+    --------
+    >>> async_hyperband(max_step=27, eta=3)
+    ASHA(max_step=27, min_step=1, eta=3, mode='promote', brackets=4, audit=0.0, seed=0)
+    """
+    brackets = len(milestones(min_step, max_step, eta))
+    return ASHA(max_step, min_step=min_step, eta=eta, brackets=brackets, seed=seed)
 
 
 def _quantile(ranking: list[tuple[float, int]], q: float) -> float:

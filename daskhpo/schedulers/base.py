@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -39,7 +40,8 @@ class RungRow:
     """One line of the rung table.
 
     ``recorded`` trials were compared at ``milestone``, ``promoted`` of them went on, ``best`` is
-    the smallest (minimised) value recorded there.
+    the smallest (minimised) value recorded there, ``share`` is what may go on at present where
+    that is learned (else nan).
     """
 
     bracket: int
@@ -48,6 +50,7 @@ class RungRow:
     recorded: int
     promoted: int
     best: float
+    share: float = math.nan
 
 
 @runtime_checkable
@@ -84,6 +87,9 @@ class Scheduler(Protocol):
         ``drained`` says that nothing runs and nothing is left to start: the moment to send on
         the best of the highest rung, so that a campaign never ends without a complete trial, and
         to close rungs for which nobody will come any more.
+
+        Returning None must change nothing that a later decision could see: no fact records the
+        question, so a replay does not ask it.
         """
 
     def report(self, number: int, step: int, value: Value) -> Answer:
@@ -105,6 +111,15 @@ class Scheduler(Protocol):
 @runtime_checkable
 class Breeder(Protocol):
     """A scheduler that also makes trials out of others, such as population based training."""
+
+    def check(self, space: Space) -> None:
+        """Refuse a space in which it could not breed; called once, before anything runs.
+
+        Raises
+        ------
+        SchedulerError
+            Naming the argument, its value and what is allowed.
+        """
 
     def breed(self, number: int, space: Space, params: Callable[[int], Params]) -> Child | None:
         """The trial that should take the place of one that was stopped, or None.

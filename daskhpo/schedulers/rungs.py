@@ -6,10 +6,11 @@ import bisect
 import heapq
 import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from daskhpo.exceptions import SchedulerError
 
-__all__ = ["Rung", "check_integer", "milestones"]
+__all__ = ["Rung", "check_integer", "check_share", "milestones"]
 
 
 def check_integer(name: str, value: object, *, least: int = 1) -> None:
@@ -22,6 +23,18 @@ def check_integer(name: str, value: object, *, least: int = 1) -> None:
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise SchedulerError(f"{name}={value!r}: must be an integer of at least {least}")
+
+
+def check_share(name: str, value: object) -> None:
+    """Refuse what is not a number strictly between 0 and 1.
+
+    Raises
+    ------
+    SchedulerError
+        Naming the argument.
+    """
+    if not isinstance(value, int | float) or not 0 < value < 1:
+        raise SchedulerError(f"{name}={value!r}: must be a number between 0 and 1, both excluded")
 
 
 def milestones(min_step: int, max_step: int, eta: int) -> tuple[int, ...]:
@@ -100,7 +113,7 @@ class Rung:
             heapq.heappop(self.waiting)
         return None
 
-    def promotable(self, eta: int) -> tuple[int, int] | None:
+    def promotable(self, eta: int | Fraction) -> tuple[int, int] | None:
         """(number, rank) of the best paused trial within the best ``floor(n / eta)``, or None.
 
         Only the best paused trial needs a look: if it is not among the best, none is. A value of

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from daskhpo.exceptions import SchedulerError
+from daskhpo.samplers import Random
 from daskhpo.schedulers import ASHA
+from daskhpo.space import Float, Space
 from daskhpo.testing import SchedulerSuite
 from daskhpo.trial import Decision
 
@@ -194,3 +196,11 @@ def test_a_rung_has_the_same_index_in_every_bracket():
 def test_settings_that_cannot_work_are_named(settings, word):
     with pytest.raises(SchedulerError, match=word):
         ASHA(9, **{"eta": 3} | settings)
+
+
+def test_brackets_have_nothing_to_do_with_what_is_tried_in_them():
+    space = Space(x=Float(0.0, 1.0))
+    scheduler, sampler = ASHA(max_step=27, min_step=1, eta=3, brackets=4), Random(space)
+    brackets = [scheduler.begin(number).rung for number in range(400)]
+    values = [sampler.suggest(number)["x"] for number in range(400)]
+    assert abs(np.corrcoef(brackets, values)[0, 1]) < 0.2

@@ -44,6 +44,17 @@ def test_a_trial_stops_where_its_best_is_worse_than_the_median_of_running_averag
                 break
 
 
+def test_worse_than_the_median_means_worse():
+    scheduler = Median(10, min_trials=3)
+    for number, curve in enumerate([(4, 2), (5, 3), (6, 4)]):
+        for step, loss in enumerate(curve, start=1):
+            scheduler.report(number, step, loss)
+    # Averages at step 2: 3, 4, 5. A best value of 4 is not worse than their median, 4.6 is.
+    assert scheduler.report(3, 2, 4.0).decision is Decision.CONTINUE
+    answer = scheduler.report(4, 2, 4.6)
+    assert (answer.decision, answer.evidence["of"]) == (Decision.STOP, 4)
+
+
 def test_a_failed_trial_leaves_its_averages():
     scheduler = Median(max_step=9, min_trials=1)
     scheduler.report(0, 1, 0.1)

@@ -1,0 +1,196 @@
+"""Asynchronous ladders: who stands on which rung, and who goes on whenever a worker is free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from daskhpo.schedulers.base import Promotion, RungRow
+from daskhpo.schedulers.pareto import AnyRung, enter
+from daskhpo.schedulers.rungs import Rung
+from daskhpo.trial import Answer, Decision, Evidence, Value
+
+__all__ = ["Candidate", "Ladders"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A paused trial that may leave rung ``rung`` of its ladder, and why."""
+
+    number: int
+    bracket: int
+    rung: int
+    evidence: Evidence
+
+
+class Ladders:
+    """The rungs of one or several asynchronous brackets, without a barrier anywhere.
+
+    It is the part that :class:`~daskhpo.schedulers.ASHA` and
+    :class:`~daskhpo.schedulers.OneCut` share: promotion from the highest rung down, among the
+    best ``floor(n / eta)`` of the ``n`` recorded on a rung, and the tail rule.
+
+    Parameters
+    ----------
+    steps : sequence of int
+        The milestones, rising; the last one is R.
+    eta : int or Fraction
+        One in ``eta`` goes on.
+    brackets : int
+        Ladder s consists of ``steps[s:]``.
+
+    Examples
+    --------
+    >>> ladders = Ladders((1, 9), eta=3)
+    >>> for number, loss in enumerate([0.5, 0.1, 0.9]):
+    ...     _ = ladders.enter(number)
+    ...     evidence = ladders.record(number, 1, loss)
+    >>> ladders.promotable().number
+    1
+    """
+
+    def __init__(self, steps: Sequence[int], *, eta: int | Fraction, brackets: int = 1) -> None:
+        self._etas: list[int | Fraction] = [eta] * len(steps)
+        self.rungs: list[list[AnyRung]] = [
+            [Rung(step) for step in steps[s:]] for s in range(brackets)
+        ]
+        self._place: dict[int, tuple[int, int]] = {}  # {number: (bracket, rung it trains towards)}
+        self._descent = [  # (bracket, rung) of all but the last ones, highest milestone first
+            (bracket, height - bracket)
+            for height in range(len(steps) - 2, -1, -1)
+            for bracket in range(min(brackets, height + 1))
+        ]
+        # Rungs that were found to have nobody to promote, until somebody is recorded on them:
+        # most questions would look at every rung in vain.
+        self._barren: set[tuple[int, int]] = set()
+
+    @property
+    def etas(self) -> list[int | Fraction]:
+        """``eta`` of each milestone; may be set at any time."""
+        return self._etas
+
+    @etas.setter
+    def etas(self, etas: Sequence[int | Fraction]) -> None:
+        self._etas = list(etas)
+        self._barren.clear()
+
+    def enter(self, number: int, bracket: int = 0) -> Promotion:
+        """Admit a new trial at the bottom of a bracket."""
+        self._place[number] = (bracket, 0)
+        return Promotion(number, bracket, self.rungs[bracket][0].milestone)
+
+    def milestone(self, number: int) -> int:
+        """The step at which the trial is compared next."""
+        bracket, rung = self._place[number]
+        return self.rungs[bracket][rung].milestone
+
+    def tops_out(self, number: int) -> bool:
+        """Whether the trial trains towards the last rung, or has been recorded there."""
+        bracket, rung = self._place[number]
+        return rung == len(self.rungs[bracket]) - 1
+
+    def record(self, number: int, step: int, value: Value) -> dict[str, Any]:
+        """Enter what a trial has reached at or beyond its milestone; returns the evidence.
+
+        A trial that does not report every step is compared at the last milestone it has passed.
+        """
+        bracket, rung = self._place[number]
+        ladder = self.rungs[bracket]
+        while rung + 1 < len(ladder) and step >= ladder[rung + 1].milestone:
+            rung += 1
+        self._place[number] = (bracket, rung)
+        self._barren.discard((bracket, rung))
+        rank = enter(ladder, rung, number, value)
+        return self._evidence(bracket, rung, rank)
+
+    def promotable(self) -> Candidate | None:
+        """The best promotable trial of the highest rung, or None."""
+        for place in self._descent:
+            if place in self._barren:
+                continue
+            bracket, rung = place
+            found = self.rungs[bracket][rung].promotable(self._etas[bracket + rung])
+            if found is not None:
+                number, rank = found
+                return Candidate(number, bracket, rung, self._evidence(bracket, rung, rank))
+            self._barren.add(place)
+        return None
+
+    def finalist(self, *, least: int = 1) -> Candidate | None:
+        """The tail rule: for a bracket without ``least`` complete trials, its best paused one.
+
+        It is that of the highest rung, for the moment when nothing runs and nothing is left to
+        start: so every bracket ends with a complete trial, as in Hyperband, and no campaign ends
+        without one.
+        """
+        short = {
+            bracket
+            for bracket, ladder in enumerate(self.rungs)
+            if len(ladder[-1].recorded - ladder[-1].withdrawn) < least
+        }
+        paused: list[tuple[int, tuple[float, int], int, int]] = []
+        for bracket, rung in self._descent:
+            entry = self.rungs[bracket][rung].best_waiting() if bracket in short else None
+            if entry is not None and entry[0] < float("inf"):
+                paused.append((-bracket - rung, entry, bracket, rung))
+        if not paused:
+            return None
+        _, (_, number), bracket, rung = min(paused)
+        step = self.rungs[bracket][rung]
+        evidence = {"rung": bracket + rung, "milestone": step.milestone, "tail": True}
+        return Candidate(number, bracket, rung, evidence | {"of": len(step.recorded)})
+
+    def advance(self, candidate: Candidate) -> Promotion:
+        """Send a paused trial on to the next rung."""
+        bracket, rung, number = candidate.bracket, candidate.rung, candidate.number
+        self.rungs[bracket][rung].promoted.add(number)
+        self._place[number] = (bracket, rung + 1)
+        stop = self.rungs[bracket][rung + 1].milestone
+        return Promotion(number, bracket + rung + 1, stop, candidate.evidence)
+
+    def judge(self, number: int, evidence: Evidence) -> Answer:
+        """Answer a trial that was recorded just now as if its worker had become free.
+
+        When the best next promotion is this very trial it continues in place, with nothing saved.
+        """
+        found = self.promotable()
+        if found is not None and found.number == number:
+            return Answer(Decision.CONTINUE, self.advance(found).stop, evidence)
+        return Answer(Decision.PAUSE, self.milestone(number), evidence)
+
+    def pass_on(self, number: int, evidence: Evidence) -> Answer:
+        """Let a trial that was recorded just now continue in place, whoever else waits."""
+        bracket, rung = self._place[number]
+        stop = self.advance(Candidate(number, bracket, rung, evidence)).stop
+        return Answer(Decision.CONTINUE, stop, evidence)
+
+    def standing(self, number: int) -> AnyRung:
+        """The rung that the trial trains towards, or was recorded on."""
+        bracket, rung = self._place[number]
+        return self.rungs[bracket][rung]
+
+    def fail(self, number: int) -> None:
+        """Rank the trial last on the rung it was training towards; never promote it again."""
+        bracket, rung = self._place[number]
+        ladder = self.rungs[bracket]
+        self._barren.clear()
+        if number not in ladder[rung].recorded:
+            ladder[rung].record(number, float("inf"))
+        for step in ladder:
+            step.withdrawn.add(number)
+
+    def rows(self) -> Sequence[RungRow]:
+        """One row per bracket and rung; a rung's index counts from the lowest ladder's bottom."""
+        return [
+            RungRow(s, s + k, rung.milestone, len(rung.recorded), len(rung.promoted), rung.best)
+            for s, ladder in enumerate(self.rungs)
+            for k, rung in enumerate(ladder)
+        ]
+
+    def _evidence(self, bracket: int, rung: int, rank: int) -> dict[str, Any]:
+        step = self.rungs[bracket][rung]
+        size = len(step.recorded)
+        evidence = {"rung": bracket + rung, "milestone": step.milestone, "rank": rank}
+        return evidence | {"of": size, "within": size // self._etas[bracket + rung]}
