@@ -35,23 +35,47 @@ def curves() -> None:
 )
 @click.option("--mode", type=click.Choice(["min", "max"]), default="min", show_default=True)
 @click.option("--name", help="For people; by default that of the table.")
+@click.option(
+    "--clean",
+    is_flag=True,
+    help="Drop rows that are incomplete, restart from scratch in the middle, or repeat another.",
+)
 @options.as_json
 def import_(
-    table: Path, out: Path, params: str, metric: str, mode: str, name: str | None, as_json: bool
+    table: Path,
+    out: Path,
+    params: str,
+    metric: str,
+    mode: str,
+    name: str | None,
+    clean: bool,
+    as_json: bool,
 ) -> None:
     """Turn a table with one learning curve per row into a curve store.
 
     \b
     Example:
       daskhpo curves import curves.csv --params lr,width --metric 'loss_{step}' curves.zarr
+      daskhpo curves import curves.csv --params lr --metric 'acc_{step}' --mode max --clean c.zarr
     """
     from daskhpo.store.curves import open_curves
     from daskhpo.store.importer import import_table
 
     columns = [column.strip() for column in params.split(",") if column.strip()]
-    path = import_table(table, params=columns, metric=metric, mode=mode, out=out, name=name)
-    sizes = open_curves(path).sizes
+    path = import_table(
+        table, params=columns, metric=metric, mode=mode, out=out, name=name, clean=clean
+    )
+    curves = open_curves(path)
+    trials, steps, dropped = (
+        curves.sizes["trial"],
+        curves.sizes["step"],
+        curves.attrs.get("dropped"),
+    )
     if as_json:
-        options.print_json({"curves": str(path), "trials": sizes["trial"], "steps": sizes["step"]})
-    else:
-        click.echo(f"{path}: {sizes['trial']} trials, {sizes['step']} steps")
+        counts = {"curves": str(path), "trials": trials, "steps": steps}
+        options.print_json(counts | ({"dropped": dropped} if dropped else {}))
+        return
+    click.echo(f"{path}: {trials} trials, {steps} steps")
+    if dropped:
+        reasons = ", ".join(f"{rows} {reason}" for reason, rows in dropped.items())
+        click.echo(f"dropped: {sum(dropped.values())} rows ({reasons})")

@@ -9,13 +9,15 @@ import os
 import re
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from daskhpo.exceptions import DataError
+from daskhpo.store import cleaning
 from daskhpo.store.curves import CurveWriter
 from daskhpo.store.disk import PARTIAL, disk_error
-from daskhpo.trial import ParamValue
+from daskhpo.trial import Direction, ParamValue
 
 __all__ = ["import_table"]
 
@@ -31,6 +33,7 @@ def import_table(
     mode: str = "min",
     out: str | os.PathLike[str],
     name: str | None = None,
+    clean: bool = False,
 ) -> Path:
     """Turn a table with one learning curve per row into a curve store.
 
@@ -53,17 +56,22 @@ def import_table(
         The store to make; must not exist.
     name : str, optional
         A name for people; by default that of the table.
+    clean : bool
+        Leave out rows whose curve is incomplete or holds a restart from scratch, and those that
+        repeat a configuration, see :func:`daskhpo.store.cleaning.clean`.
 
     Returns
     -------
     Path
         ``out``. :func:`daskhpo.store.curves.open_curves` opens it; its attributes ``steps`` hold
-        the numbers in the original column names, ``source`` the table.
+        the numbers in the original column names, ``source`` the table and, after cleaning,
+        ``dropped`` the rows that went, ``{reason: how many}``.
 
     Raises
     ------
     DataError
-        If the table is not as described; names the column and the line.
+        If the table is not as described, naming the column and the line; or nothing is left
+        after cleaning.
     StoreError
         If ``out`` cannot be written.
 
@@ -90,6 +98,13 @@ def import_table(
     if out.exists():
         raise DataError(f"out: {out} exists already; choose another path or remove it")
     table = _read(source, params, metric)
+    attrs: dict[str, Any] = {
+        "name": name or source.stem,
+        "source": source.name,
+        "steps": table.steps,
+    }
+    if clean:
+        table, attrs["dropped"] = _cleaned(source, table, mode)
     partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")
     writer = CurveWriter(
         partial,
@@ -97,7 +112,7 @@ def import_table(
         direction=mode,
         unit="step",
         max_step=len(table.steps),
-        attrs={"name": name or source.stem, "source": source.name, "steps": table.steps},
+        attrs=attrs,
     )
     for number, curve in enumerate(table.curves):
         point = {param: column[number] for param, column in table.params.items()}
@@ -155,6 +170,17 @@ def _read(path: Path, params: Sequence[str], metric: str) -> _Table:
         raise DataError(f"{path} has a header but no rows")
     columns = {param: _values(column) for param, column in zip(params, texts, strict=True)}
     return _Table(_metric_name(metric), list(steps), columns, curves)
+
+
+def _cleaned(path: Path, table: _Table, mode: str) -> tuple[_Table, dict[str, int]]:
+    """The rows that can be trusted and say something new; and how many went for which reason."""
+    found = cleaning.clean(table.params, table.curves, sign=Direction(mode).sign)
+    if not found.keep:
+        counts = ", ".join(f"{rows} {reason}" for reason, rows in found.dropped.items())
+        raise DataError(f"{path}: no row is left after cleaning ({counts})")
+    params = {name: [column[row] for row in found.keep] for name, column in table.params.items()}
+    curves = [table.curves[row] for row in found.keep]
+    return replace(table, params=params, curves=curves), found.dropped
 
 
 def _metric_name(pattern: str) -> str:

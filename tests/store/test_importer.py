@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from daskhpo.exceptions import DataError, StoreError
+from daskhpo.store.cleaning import clean, restarts
 from daskhpo.store.curves import open_curves
 from daskhpo.store.importer import import_table
 
@@ -128,3 +129,86 @@ def test_published_curves_are_imported_cell_by_cell(tmp_path, name, params, metr
         texts = [row[param] for row in rows]
         assert column.tolist() == (texts if column.dtype == object else [float(t) for t in texts])
     assert (curves.state == "completed").all()
+
+
+# ------------------------------------------------------------------ cleaning
+
+FALLING = [10.0, 6.0, 4.0, 3.0, 2.5, 2.2, 2.1, 2.0]
+
+
+def resumed_at(step):
+    """A training that began again from scratch at ``step``."""
+    return FALLING[: step - 1] + FALLING
+
+
+@pytest.mark.parametrize("step", range(6, 9))
+def test_a_restart_is_found_where_it_happened(step):
+    assert restarts(resumed_at(step)) == [step]
+
+
+def test_every_restart_is_found_also_one_at_the_very_end():
+    assert restarts(FALLING[:5] + FALLING[:6] + FALLING) == [6, 12]
+    assert restarts([*FALLING, 9.9]) == [9]
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        FALLING,
+        [10.0, 6.0, 10.0, 6.0, 4.0, 3.0],  # too early: at step 3
+        [*FALLING, 10.0, 2.0, 2.0, 2.0],  # one bad value, not a new beginning
+        [*FALLING, 7.0, 6.0, 4.0, 3.0],  # back, but not to where it began
+        [*FALLING, 4.0, 6.0, 8.0, 10.0],  # back slowly
+        [5.0] * 9,
+        [1.0, 2.0, 3.0, 4.0, 5.0],  # never below its first value
+        [],
+    ],
+)
+def test_what_is_no_restart_is_left_alone(curve):
+    assert restarts(curve) == []
+
+
+def test_each_row_goes_for_one_reason_and_the_first_clean_one_stays():
+    whole, broken, gap = FALLING + FALLING[-1:] * 5, resumed_at(6), FALLING + [np.nan] * 5
+    points = {"lr": [1, 1, 1, 2, 2, True], "opt": ["a", "a", "a", "a", None, "a"]}
+    found = clean(points, [broken, whole, whole, gap, whole, whole], sign=1)
+    assert found.keep == [1, 4, 5]
+    assert found.dropped == {"incomplete": 1, "restarted": 1, "repeated": 1}
+
+
+def test_a_restart_of_a_metric_that_rises_is_a_fall(table):
+    rows = [
+        [1 - value / 10 for value in curve] for curve in (resumed_at(8), [*FALLING, *[1.9] * 7])
+    ]
+    head = ",".join(f"acc_{step}" for step in range(15))
+    text = "lr," + head + "".join(f"\n{i}," + ",".join(map(str, row)) for i, row in enumerate(rows))
+    settings = {"metric": "acc_{step}", "params": ["lr"], "clean": True}
+    curves = table(text, mode="max", **settings)
+    assert curves.param_lr.values.tolist() == [1.0]
+    assert curves.attrs["dropped"] == {"incomplete": 0, "restarted": 1, "repeated": 0}
+
+
+def test_without_cleaning_every_row_stays(table):
+    curves = table("lr,loss_0,loss_1\n1,3,2\n1,3,\n1,3,2\n", params=["lr"])
+    assert curves.sizes["trial"] == 3
+    assert "dropped" not in curves.attrs
+
+
+def test_a_table_of_which_nothing_is_left_is_refused(table):
+    with pytest.raises(DataError, match=r"no row is left .*\(2 incomplete, 0 restarted, 0 rep"):
+        table("lr,loss_0,loss_1\n1,3,\n2,,1\n", params=["lr"], clean=True)
+
+
+def test_136_distinct_clean_curves_are_left_of_the_published_mlpf_set(tmp_path):
+    source = SHARED / "curves" / "mlpf_delphes.csv"
+    if not source.exists():
+        pytest.skip(f"{source} is missing (set DASKHPO_SHARED)")
+    names = ["bin_size", "dropout", "lr", "n_glayers_id", "n_glayers_reg", "output_dim"]
+    names.append("weight_decay")
+    out = tmp_path / "c"
+    import_table(source, params=names, metric="loss_{step}", out=out, clean=True)
+    curves = open_curves(out)
+    assert curves.sizes["trial"] == 136
+    assert curves.attrs["dropped"] == {"incomplete": 0, "restarted": 84, "repeated": 76}
+    points = list(zip(*(curves[f"param_{name}"].values for name in names), strict=True))
+    assert len(set(points)) == 136

@@ -1,0 +1,117 @@
+"""Which rows of a table of learning curves cannot be trusted, and which say nothing new."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from daskhpo.trial import ParamValue
+
+__all__ = ["Cleaning", "clean", "restarts"]
+
+_EARLIEST = 3  # points before a restart: with fewer, nothing was learned that could be lost
+_WINDOW = 5  # points after it that must look like the beginning
+_JUMP = 0.25  # of the range: how far the curve falls back, and may differ from the beginning
+_START = 0.1  # of the range: how near to its first value it comes
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaning:
+    """Rows to keep, in their order, and how many went: each row is counted under one reason."""
+
+    keep: list[int]
+    incomplete: int
+    restarted: int
+    repeated: int
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """``{reason: rows}``."""
+        return {
+            "incomplete": self.incomplete,
+            "restarted": self.restarted,
+            "repeated": self.repeated,
+        }
+
+
+def restarts(curve: Sequence[float]) -> list[int]:
+    """Find the steps at which a training began again from scratch.
+
+    Such a curve is what a job leaves that was resumed without its checkpoint: in the middle it
+    jumps back to its first value and falls once more.
+
+    Parameters
+    ----------
+    curve : sequence of float
+        Values to be minimised, at steps 1, 2, ...
+
+    Returns
+    -------
+    list of int
+        Steps e of 4 or more where ``l[e] - l[e-1] > .25 range``, ``|l[e] - l[1]| < .1 range`` and
+        the up to five points from e on each differ from those at the beginning by less than
+        ``.25 range``; the range is ``l[1] - min(l)``.
+
+    Examples
+    --------
+    >>> restarts([9.0, 6.0, 5.0, 4.5, 9.1, 6.2, 5.1])
+    [5]
+    >>> restarts([9.0, 6.0, 5.0, 8.8, 4.0])  # one bad value is no restart
+    []
+    """
+    if not len(curve):
+        return []
+    extent = curve[0] - min(curve)
+    return [
+        e + 1
+        for e in range(_EARLIEST, len(curve))
+        if curve[e] - curve[e - 1] > _JUMP * extent
+        and abs(curve[e] - curve[0]) < _START * extent
+        and all(
+            abs(later - first) < _JUMP * extent
+            for later, first in zip(curve[e : e + _WINDOW], curve, strict=False)
+        )
+    ]
+
+
+def clean(
+    params: Mapping[str, Sequence[ParamValue]], curves: Sequence[Sequence[float]], *, sign: float
+) -> Cleaning:
+    """Sort out rows whose curve has gaps or a restart, or whose configuration came before.
+
+    Parameters
+    ----------
+    params : mapping
+        ``{parameter: n values}``.
+    curves : sequence of n sequences
+        One per row.
+    sign : float
+        +1 if the metric is minimised, -1 if it is maximised.
+
+    Returns
+    -------
+    Cleaning
+        Of rows with the same configuration the first clean one is kept.
+
+    Examples
+    --------
+    >>> clean({"lr": [1, 1, 2]}, [[3.0, 2.0], [4.0, 1.0], [5.0, math.nan]], sign=1)
+    Cleaning(keep=[0], incomplete=1, restarted=0, repeated=1)
+    """
+    keep: list[int] = []
+    counts = {"incomplete": 0, "restarted": 0, "repeated": 0}
+    seen: set[tuple[tuple[bool, ParamValue], ...]] = set()
+    for row, curve in enumerate(curves):
+        # True equals 1 for a set, but is another configuration.
+        point = tuple((isinstance(column[row], bool), column[row]) for column in params.values())
+        if not all(map(math.isfinite, curve)):
+            counts["incomplete"] += 1
+        elif restarts([sign * value for value in curve]):
+            counts["restarted"] += 1
+        elif point in seen:
+            counts["repeated"] += 1
+        else:
+            seen.add(point)
+            keep.append(row)
+    return Cleaning(keep, **counts)
