@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -134,6 +135,8 @@ class Campaign:
         :class:`daskhpo.worker.command.CommandObjective`.
     mode : {"min", "max"}
         Direction of the metric.
+    also : mapping
+        Further metrics to be traded off against the first, ``{metric: "min" or "max"}``.
     unit : str
         What a step is: epoch, by default.
     seed : int
@@ -144,6 +147,9 @@ class Campaign:
         See :class:`Budget` and :class:`Workers`.
     points : sequence of mapping
         Configurations to try first.
+    warm_start : sequence of str
+        Directories of earlier campaigns, or their ``curves.zarr``, that a new campaign learns
+        from before its first trial.
     token : str
         Names the campaign on a cluster; drawn when it is created.
 
@@ -154,8 +160,8 @@ class Campaign:
     ...     "space": {"lr": {"type": "float", "low": 1e-4, "high": 0.1, "log": True}},
     ...     "scheduler": {"type": "asha", "max_step": 9, "eta": 3},
     ... })
-    >>> campaign.study().scheduler
-    ASHA(max_step=9, min_step=1, eta=3, mode='promote', brackets=1, seed=0)
+    >>> campaign.study().scheduler.max_step
+    9
     """
 
     name: str
@@ -167,12 +173,14 @@ class Campaign:
     command: str = ""
     metrics_file: str = ""
     mode: str = "min"
+    also: Mapping[str, str] = field(default_factory=dict)
     unit: str = "epoch"
     seed: int = 0
     retries: int = 1
     budget: Budget = field(default_factory=Budget)
     workers: Workers = field(default_factory=Workers)
     points: Sequence[Params] = ()
+    warm_start: Sequence[str] = ()
     token: str = field(default_factory=lambda: secrets.token_hex(4))
 
     def __post_init__(self) -> None:
@@ -185,8 +193,11 @@ class Campaign:
         for name in ("objective", "command", "metrics_file"):
             if not isinstance(getattr(self, name), str):
                 raise CampaignError(f"{name}={getattr(self, name)!r}: must be a text")
+        if not isinstance(self.also, Mapping):
+            raise CampaignError(f"also={self.also!r}: must map metrics to 'min' or 'max'")
         if not isinstance(self.points, list | tuple):
             raise CampaignError(f"points={self.points!r}: must be a list of configurations")
+        _check_directories("warm_start", self.warm_start)
         for name in ("seed", "retries"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -236,7 +247,9 @@ class Campaign:
         plain["budget"] = self.budget.given
         plain["workers"] = {f.name: getattr(self.workers, f.name) for f in fields(Workers)}
         plain["workers"]["resources"] = dict(self.workers.resources)
+        plain["also"] = {name: str(mode) for name, mode in self.also.items()}
         plain["points"] = [dict(point) for point in self.points]
+        plain["warm_start"] = [os.fspath(path) for path in self.warm_start]
         return plain
 
     def study(self, emit: Callable[[Fact], object] | None = None) -> Study:
@@ -247,6 +260,7 @@ class Campaign:
             make_sampler(self.sampler, self.space, self.seed),
             metric=self.metric,
             direction=Direction(self.mode),
+            also=self.also,
             retries=self.retries,
             emit=emit,
         )
@@ -255,7 +269,7 @@ class Campaign:
     def decisive(self) -> dict[str, Any]:
         """The settings that decisions follow from: a resumed campaign must have the same."""
         plain = self.to_mapping()
-        names = ("metric", "mode", "space", "scheduler", "sampler", "seed", "retries")
+        names = ("metric", "mode", "also", "space", "scheduler", "sampler", "seed", "retries")
         return {name: plain[name] for name in names}
 
     @property
@@ -276,6 +290,13 @@ def _section(name: str, kind: type[Any], given: object) -> Any:
         raise CampaignError(f"{name}={given!r}: must be a mapping")
     _refuse_unknown(name, given, [f.name for f in fields(kind)])
     return kind(**given)
+
+
+def _check_directories(name: str, given: object) -> None:
+    if not isinstance(given, list | tuple) or not all(
+        isinstance(path, str | os.PathLike) and os.fspath(path) for path in given
+    ):
+        raise CampaignError(f"{name}={given!r}: must be a list of directories")
 
 
 def _refuse_unknown(where: str, given: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -107,6 +107,9 @@ class Study:
                 f"{scheduler!r} compares one metric, and {metric!r} is to be traded off against "
                 f"{', '.join(map(repr, also))}; take ASHA, SHA, Hyperband or Fifo"
             )
+        self._breeder = scheduler if isinstance(scheduler, Breeder) else None
+        if self._breeder is not None:
+            self._breeder.check(space)
         self.goal = Goal(metric, direction, also or {})
         self.metric = metric
         self.direction = Direction(direction)
@@ -121,6 +124,7 @@ class Study:
         self.reports = 0  # accepted ones
         self.steps = 0  # trained and reported, summed over trials
         self.seconds = 0.0  # that jobs have held workers, summed over trials
+        self.known = 0  # trials of earlier campaigns that it has learned from
         self._waiting: deque[int] = deque()  # interrupted trials, first come first served
         self._next = 0  # number of the next suggestion
         self._bred = 0  # trials that took the place of others; the limit is not for them
@@ -223,25 +227,29 @@ class Study:
                 self.sampler.learn(params, *seen[-1])
             if isinstance(self.scheduler, schedulers.base.Learner) and self.goal.single:
                 self.scheduler.learn(*zip(*seen, strict=True))
+        self.known += 1
         self.emit({"kind": "known", "params": params, "steps": steps, "metrics": metrics})
 
     def ask(self, *, inline: bool = True) -> Job | None:
-        """What a free worker should do: a retry, a promotion, a new trial, or None for nothing.
+        """What a free worker should do: a retry, a child, a promotion, a new trial, or None.
 
         ``inline=False`` takes new trials only from the buffer of offers, for samplers that are
         too slow to be called here.
         """
         if self.closed is not None:
             return None
+        if self._children and self._at_rest(self._children[0][1]):
+            return self._begin_child(*self._children.popleft())
         if self._waiting:
             return self._retry(self.trials[self._waiting.popleft()])
+        if not self._children:  # one at a time, so that a replay breeds when this did
+            self._breed()
+            if self._children and self._at_rest(self._children[0][1]):
+                return self._begin_child(*self._children.popleft())
         while (promotion := self.scheduler.promote(drained=False)) is not None:
             if promotion.number not in self.running:
                 return self._promote(promotion)
             self._promote_early(promotion)
-        self._breed()
-        if self._children:
-            return self._begin_child(*self._children.popleft())
         if self.may_begin:
             if not self.offers and inline:
                 self._suggest()
@@ -418,10 +426,10 @@ class Study:
 
     def _breed(self) -> None:
         """Let a population fill a place that has become free; the fact says with what."""
-        if not isinstance(self.scheduler, Breeder):
+        if self._breeder is None:
             return
         number = self._next
-        child = self.scheduler.breed(number, self.space, lambda n: self.trials[n].params)
+        child = self._breeder.breed(number, self.space, lambda n: self.trials[n].params)
         if child is None:
             return
         self._next += 1
@@ -431,6 +439,15 @@ class Study:
         fact: Fact = {"kind": "bred", "number": number, "parent": child.parent}
         fact |= {"step": child.start, "params": child.params, "evidence": child.evidence}
         self.emit(fact)
+
+    def _at_rest(self, child: Child) -> bool:
+        """Whether the checkpoint that a child begins from is there: its parent may be saving it.
+
+        Children that wait for it come before everything else, so that no parent trains on, or is
+        stopped, before they have been handed out.
+        """
+        parent = self.trials[child.parent]
+        return parent.state is not TrialState.RUNNING or parent.start >= child.start
 
     def _begin_child(self, number: int, child: Child) -> Job:
         trial = Trial(number, child.params, rung=child.rung, stop=child.stop)
@@ -489,7 +506,7 @@ class Study:
     def _judge(
         self, trial: Trial, step: int, metrics: Mapping[str, float], signed: Value
     ) -> Answer:
-        value, sign = metrics[self.metric], self.direction.sign
+        value, sign = metrics[self.metric], self.goal.sign
         trial.value, trial.metrics = value, metrics
         trial.losses = 0
         # The first report compares with nan, which is below nothing.
@@ -514,8 +531,7 @@ class Study:
         return Answer(Decision.STOP, step, {"why": "diverged", "error": trial.error})
 
     def _challenge(self, trial: Trial) -> None:
-        best = self.best
-        sign = self.direction.sign
+        best, sign = self.best, self.goal.sign
         if best is None or sign * trial.best_value < sign * best.best_value:
             self._best = trial.number
 

@@ -160,3 +160,18 @@ def leaves_a_child_and_dies(trial):
 def sleeps(trial):
     (trial.folder() / "begun").touch()
     time.sleep(600)
+
+
+def surrogate(trial):
+    """The toy problem of population based training (1711.09846, 4.1).
+
+    To be maximised is 1.2 - theta^2; training follows the gradient of 1.2 - h theta^2, so it gets
+    nowhere with an h of (0, 1) or (1, 0). ``age`` counts the steps that these weights have seen.
+    """
+    theta, age = np.array([0.9, 0.8]), {"steps": 0}
+    for step in trial.steps(theta=theta, age=age):
+        theta -= 0.02 * theta * np.array([trial.params["h0"], trial.params["h1"]])
+        age["steps"] += 1
+        assert age["steps"] == step, "the weights and the step have come apart"
+        q = 1.2 - float(theta @ theta)
+        trial.report(q=q, age=age["steps"], theta0=theta[0], theta1=theta[1])

@@ -12,7 +12,7 @@ import click
 from daskhpo.exceptions import StoreError
 from daskhpo.store.directory import CampaignDirectory
 
-__all__ = ["Failed", "as_json", "budget", "campaign", "cluster", "print_json"]
+__all__ = ["Failed", "as_json", "budget", "campaign", "cluster", "print_json", "warm_start"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -69,6 +69,17 @@ def budget(function: Command) -> Command:
     for name, kind, text in kinds:
         function = click.option(f"--{name}", type=kind, metavar="N", help=text)(function)
     return function
+
+
+def warm_start(function: Command) -> Command:
+    """Give a command the option ``--warm-start``."""
+    return click.option(
+        "--warm-start",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        metavar="DIR",
+        help="Earlier campaign, or its curves.zarr, to learn from first; may be given again.",
+    )(function)
 
 
 def cluster(function: Command) -> Command:

@@ -78,10 +78,13 @@ class Where:
     type=click.Path(path_type=Path),
     help="Campaign directory; by default what the file says, else runs/NAME.",
 )
+@options.warm_start
 @options.budget
 @options.cluster
 @options.as_json
-def run(file: Path, path: Path | None, as_json: bool, **given: Any) -> None:
+def run(
+    file: Path, path: Path | None, warm_start: tuple[Path, ...], as_json: bool, **given: Any
+) -> None:
     """Tune as a campaign file says.
 
     Everything in the file is checked before anything starts. Where the directory holds this
@@ -94,6 +97,7 @@ def run(file: Path, path: Path | None, as_json: bool, **given: Any) -> None:
     Example:
       daskhpo run data/quickstart.yaml
       daskhpo run sweep.yaml --path runs/second --trials 100 --workers 8
+      daskhpo run sweep.yaml --path runs/third --warm-start runs/first --warm-start runs/second
       daskhpo run sweep.yaml --scheduler-file scheduler.json --hours 23.5
     """
     where, limits = _sorted(given)
@@ -103,7 +107,11 @@ def run(file: Path, path: Path | None, as_json: bool, **given: Any) -> None:
         raise CampaignError(f"path={chosen!r}: must be the path of a directory")
     campaign = Campaign.from_mapping(settings)
     # What is recorded is what was asked for, here too: a resumed campaign has the same budget.
-    campaign = dataclasses.replace(campaign, budget=_budget(campaign, limits))
+    campaign = dataclasses.replace(
+        campaign,
+        budget=_budget(campaign, limits),
+        warm_start=[*campaign.warm_start, *map(os.fspath, warm_start)],
+    )
     _tune(campaign, path or Path(chosen or Path("runs", campaign.name)), where, as_json)
 
 
@@ -185,6 +193,8 @@ def _announce(progress: Progress, campaign: Campaign, tuner: Tuner, path: Path) 
         f"{value:g} {name.replace('_', '-')}" for name, value in campaign.budget.given.items()
     ]
     progress.say(f"{doing} with {campaign.name!r} in {path}: at most {', '.join(limits)}")
+    for earlier in tuner.lessons():
+        progress.say(f"learning from earlier trials: {earlier}")
 
 
 def _conclude(tuner: Tuner, path: Path, as_json: bool) -> None:

@@ -18,7 +18,7 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from daskhpo.exceptions import StoreError
-from daskhpo.store.columns import FIXED, Choices, column_name, is_number
+from daskhpo.store.columns import BRED, FIXED, Choices, column_name, is_number
 from daskhpo.store.disk import disk_error
 from daskhpo.trial import ParamValue
 
@@ -155,6 +155,8 @@ class CurveArrays:
         self._rows = larger[1]
         for name, (dtype, fill) in FIXED.items():
             self._column(name, dtype, fill)
+        for name in BRED:
+            self._get(name)
         for array in list(self._open.values()):
             if array.ndim == 1 and array.shape[0] < self._rows:
                 array.resize((self._rows,))
@@ -179,8 +181,8 @@ class CurveArrays:
             curves[where] = values
 
     def write_rows(self, name: str, rows: Mapping[int, float]) -> None:
-        """Write ``{trial: value}`` to a column that is there."""
-        column = self._get(name)
+        """Write ``{trial: value}`` to a column that is there, or may come to be."""
+        column = self._column(name, *BRED[name]) if name in BRED else self._get(name)
         if column is None:
             raise KeyError(f"{name} is no column")
         trials = np.fromiter(rows.keys(), dtype=np.int64, count=len(rows))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from daskhpo.trial import ParamValue, TrialState
 
-__all__ = ["FIXED", "STATES", "Choices", "column_name", "decode", "is_number"]
+__all__ = ["BRED", "FIXED", "STATES", "Choices", "column_name", "decode", "is_number"]
 
 STATES = [str(state) for state in TrialState]  # a code is an index into this list
 
@@ -25,6 +25,10 @@ FIXED: Mapping[str, tuple[str, float]] = {  # column: (dtype, what an untouched 
     "attempt": ("int32", -1),
     "last_step": ("int32", 0),
     "seconds": ("float64", 0.0),
+}
+
+BRED: Mapping[str, tuple[str, float]] = {  # the same, of columns that are there once one has it
+    "parent": ("int32", -1),
 }
 
 

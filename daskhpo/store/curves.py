@@ -2,8 +2,9 @@
 
 Derived from the journal, for people and predictors. The group holds ``curves`` (metric, trial,
 step), the columns of :mod:`daskhpo.store.columns` (trial,) and the attributes ``schema_version``,
-``metrics``, ``metric``, ``direction``, ``unit``, ``trials`` (how many rows are in use) and
-``journal_seq`` (the last fact that is in it). Steps count from 1: step ``s`` is column ``s - 1``.
+``metrics``, ``metric``, ``direction``, ``also`` (``{metric: direction}`` of others that are traded
+off, where there are any), ``unit``, ``trials`` (how many rows are in use) and ``journal_seq`` (the
+last fact that is in it). Steps count from 1: step ``s`` is column ``s - 1``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from daskhpo.store.arrays import (
     explained,
     open_group,
 )
-from daskhpo.store.columns import FIXED, STATES, column_name, decode
+from daskhpo.store.columns import BRED, FIXED, STATES, column_name, decode
 from daskhpo.store.disk import PARTIAL
 from daskhpo.trial import Direction, Fact, Params, ParamValue
 
@@ -147,6 +148,7 @@ class CurveWriter:
         state: str | None = None,
         attempt: int | None = None,
         seconds: float | None = None,
+        parent: int | None = None,
     ) -> None:
         """Remember what is known of a trial; what is None stays as it is.
 
@@ -162,6 +164,8 @@ class CurveWriter:
             Of its latest job.
         seconds : float, optional
             How long its jobs have held a worker, together.
+        parent : int, optional
+            The trial from whose checkpoint it began.
 
         Examples
         --------
@@ -178,6 +182,8 @@ class CurveWriter:
             self._rows["state"][number] = STATES.index(state)
         if attempt is not None:
             self._rows["attempt"][number] = attempt
+        if parent is not None:
+            self._rows["parent"][number] = parent
         if seconds is not None:
             self._seconds[number] = seconds
             self._rows["seconds"][number] = seconds
@@ -310,6 +316,8 @@ def apply_fact(writer: CurveWriter, fact: Fact) -> None:
     match fact["kind"]:
         case "offered":
             writer.put_trial(fact["number"], fact["params"])
+        case "bred":
+            writer.put_trial(fact["number"], fact["params"], parent=fact["parent"])
         case "asked":
             writer.put_trial(fact["number"], state="running", attempt=fact["attempt"])
         case "reported":
@@ -333,8 +341,9 @@ def open_curves(path: str | os.PathLike[str]) -> xr.Dataset:
     xarray.Dataset
         One variable per metric (trial, step), nan where nothing was reported; per trial
         ``state`` (text, empty before it first ran), ``attempt`` (-1 before), ``last_step``,
-        ``seconds`` and ``param_<name>`` (numbers, or objects with None where inactive). A metric
-        that has the name of one of these, or of a dimension, is called ``metric_<name>``.
+        ``seconds`` and ``param_<name>`` (numbers, or objects with None where inactive), and
+        ``parent`` (-1 for none) where a trial began from another's checkpoint. A metric that has
+        the name of one of these, or of a dimension, is called ``metric_<name>``.
 
     Raises
     ------
@@ -368,7 +377,8 @@ path; in a new campaign they appear with the first reports
             )
         trials = attrs.pop("trials")
         values = np.asarray(array_of(group, "curves")[:, :trials])
-        columns = {name: np.asarray(array_of(group, name)[:trials]) for name in FIXED}
+        names = [*FIXED, *(name for name in BRED if name in group)]
+        columns = {name: np.asarray(array_of(group, name)[:trials]) for name in names}
         columns["state"] = np.array([*attrs.pop("states"), ""])[columns["state"]]
         for param in attrs["params"]:
             column = array_of(group, column_name(param))

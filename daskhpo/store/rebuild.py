@@ -180,6 +180,7 @@ def _derive(facts: Iterable[Fact], path: Path, config: Mapping[str, Any]) -> Non
         direction=config.get("mode", "min"),
         unit=config.get("unit", "epoch"),
         max_step=config.get("scheduler", {}).get("max_step", 100),
+        attrs={"also": config["also"]} if config.get("also") else None,
     )
     seq = 0
     for fact in facts:

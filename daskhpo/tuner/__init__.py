@@ -14,12 +14,13 @@ from daskhpo.campaign import Campaign, Workers
 from daskhpo.exceptions import CampaignError, DaskhpoError, StoreError
 from daskhpo.space import Space
 from daskhpo.store.directory import CampaignDirectory
+from daskhpo.store.earlier import Earlier
 from daskhpo.store.frames import trials_frame
 from daskhpo.study import Study
 from daskhpo.trial import Trial
 from daskhpo.tuner.driver import Driver
 from daskhpo.tuner.inline import run_inline
-from daskhpo.tuner.record import describe, known_as, limits, record
+from daskhpo.tuner.record import describe, find_lessons, known_as, limits, record
 from daskhpo.tuner.view import to_html
 from daskhpo.worker.work import Objective, Work
 
@@ -60,13 +61,15 @@ class Tuner:
     mode : {"min", "max"}
         Direction of the metric.
     **settings
-        Further settings of a campaign: ``seed``, ``retries``, ``unit``, ``workers``, ``points``,
-        ``name``; see :class:`~daskhpo.campaign.Campaign`.
+        Further settings of a campaign: ``also`` (metrics to be traded off), ``warm_start``
+        (directories of earlier campaigns to learn from), ``points``, ``seed``, ``retries``,
+        ``unit``, ``workers``, ``name``; see :class:`~daskhpo.campaign.Campaign`.
 
     Raises
     ------
     CampaignError, SpaceError, SchedulerError
         If a setting is not valid, or ``path`` holds a different campaign. Nothing is written then.
+        When it runs, also if there is nothing to learn in a directory of ``warm_start``.
 
     Examples
     --------
@@ -126,6 +129,7 @@ class Tuner:
         self.directory = CampaignDirectory(Path(path).absolute())
         self.campaign = known_as(self.directory, campaign)
         self._driver: Driver | None = None
+        self._lessons: tuple[Earlier, ...] | None = None  # once read, until they are learned
         self._loop: Any = None
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -138,6 +142,8 @@ class Tuner:
 
         Raises
         ------
+        CampaignError
+            If there is nothing to learn in a directory of ``warm_start``.
         LockedError
             If another process runs it.
         StoreError
@@ -148,6 +154,20 @@ class Tuner:
                 pass
         else:
             self.directory.check_free()
+        self.lessons()
+
+    def lessons(self) -> tuple[Earlier, ...]:
+        """What the campaign is going to learn from earlier ones; nothing once it has begun.
+
+        Raises
+        ------
+        CampaignError
+            As :func:`daskhpo.store.earlier.read_earlier`, unless some of it was learned already
+            by a driver that died over it: then the campaign goes on with that.
+        """
+        if self._lessons is None:
+            self._lessons = find_lessons(self.campaign, self.directory)
+        return self._lessons
 
     def run(self, client: Client, *, watch: Watch | None = None, **budget: Any) -> None:
         """Tune until the budget is spent or nothing is left; blocks.
@@ -232,6 +252,11 @@ class Tuner:
         return self.study.best
 
     @property
+    def front(self) -> list[Trial]:
+        """The trials that no other beats in every metric: the trade-offs there are (``also``)."""
+        return self.study.front
+
+    @property
     def trials(self) -> pd.DataFrame:
         """One row per trial: state, step, values, seconds, and the parameters."""
         return trials_frame(self.study)
@@ -266,6 +291,7 @@ class Tuner:
             campaign=campaign.token,
             objective=self.objective,
             metric=campaign.metric,
+            also=tuple(campaign.also),
             max_step=campaign.study().scheduler.max_step,
             seed=campaign.seed,
             path=str(self.directory.path),
@@ -327,9 +353,11 @@ class Tuner:
         if self._driver is not None:
             raise CampaignError("this tuner is running already: wait() for it, or stop() it")
         budgets = limits(self.campaign.budget, budget)
+        earlier = self.lessons()
         if not self.directory.exists():
             self.directory.create(record(self.campaign))
-        self._driver = Driver(self.campaign, self.directory, budgets)
+        self._driver = Driver(self.campaign, self.directory, budgets, earlier=earlier)
+        self._lessons = None
         return self._driver
 
     @contextlib.contextmanager

@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from daskhpo.campaign import Budget, Campaign
 from daskhpo.exceptions import StoreError
 from daskhpo.store.directory import CampaignDirectory
+from daskhpo.store.earlier import Earlier, Known
 from daskhpo.trial import Answer, Fact, Job, Outcome, TrialState
+from daskhpo.worker.inheritance import bequeath
 
 if TYPE_CHECKING:
     from daskhpo.store.curves import CurveWriter
@@ -41,6 +43,8 @@ class Driver:
         Where it lies; it must have been created.
     budget : Budget
         When to end.
+    earlier : sequence of Earlier
+        What earlier campaigns have to teach; a campaign that has begun learns no more.
     clock : callable
         Seconds, rising.
 
@@ -63,6 +67,7 @@ class Driver:
         directory: CampaignDirectory,
         budget: Budget,
         *,
+        earlier: Sequence[Earlier] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.campaign = campaign
@@ -77,7 +82,7 @@ class Driver:
             self.study = campaign.study()
             self.study.replay(self._replayed())
             self.study.emit = self._emit
-            self._take_over()
+            self._take_over(earlier)
             self.commit(durable=True)
         except BaseException:
             self._writer.journal.discard()
@@ -102,8 +107,16 @@ class Driver:
         return state
 
     def ask(self, *, inline: bool) -> Job | None:
-        """The next job, unless a budget is spent."""
-        return self.study.ask(inline=inline)
+        """The next job, unless a budget is spent.
+
+        One that begins from another trial's checkpoint gets it here, while that is sure to be
+        there: see :mod:`daskhpo.worker.inheritance`.
+        """
+        job = self.study.ask(inline=inline)
+        if job is not None and job.parent is not None and job.attempt == 0:
+            parent = self.directory.trial_path(job.parent)
+            bequeath(parent, self.directory.trial_path(job.number), job.start)
+        return job
 
     # ------------------------------------------------------------------ keeping
 
@@ -169,18 +182,34 @@ class Driver:
                 self._apply_fact(fact)
             yield fact
 
-    def _take_over(self) -> None:
+    def _take_over(self, earlier: Sequence[Earlier]) -> None:
         """Make a replayed study ready to go on."""
         study = self.study
+        new = self.seq == study.known  # what it has learned is all that has happened so far
+        if new:
+            self._learn(earlier)
         if study.closed is not None:
             study.reopen()
         for number in sorted(study.running):
             trial = study.trials[number]
             study.tell(number, trial.attempt, Outcome.INTERRUPTED, error="its driver went away")
-        if self.budget.trials is not None and self.budget.trials != study.limit:
+        changed = self.budget.trials is not None and self.budget.trials != study.limit
+        if changed or (new and study.known):  # any such fact says that learning is over
             study.set_limit(self.budget.trials)
         for point in list(self.campaign.points)[study.next_number :]:
             study.offer(point, origin="user")
+
+    def _learn(self, earlier: Sequence[Earlier]) -> None:
+        """Teach the study what it does not know yet: a driver may have died while it did this."""
+        study, told = self.study, set[str]()
+        if study.known:
+            facts = self.directory.facts()
+            told = {Known(fact["params"], fact["steps"], fact["metrics"]).key for fact in facts}
+        for store in earlier:
+            logger.info("warm start: %s", store)
+            for known in store.known:
+                if known.key not in told:
+                    study.learn(known.params, known.steps, known.metrics)
 
     def _emit(self, fact: Fact) -> None:
         self._writer.journal.append(fact)
@@ -217,6 +246,7 @@ def _open_curves(
             direction=campaign.mode,
             unit=campaign.unit,
             max_step=campaign.study().scheduler.max_step,
+            attrs={"also": dict(campaign.also)} if campaign.also else None,
         )
 
     try:

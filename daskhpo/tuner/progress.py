@@ -125,8 +125,10 @@ class Progress:
         done = states[TrialState.COMPLETED] + states[TrialState.STOPPED]
         waiting = states[TrialState.PAUSED] + states[TrialState.WAITING]
         limit = f"/{study.limit:,}" if study.limit else ""
-        said = f"{len(study.trials):,}{limit} trials: {states[TrialState.RUNNING]} running, "
-        said += f"{waiting} paused, {done} done"
+        bred = sum(trial.parent is not None for trial in study.trials.values())
+        more = f" and {bred:,} in place of others" if bred else ""
+        said = f"{len(study.trials) - bred:,}{limit} trials{more}: "
+        said += f"{states[TrialState.RUNNING]} running, {waiting} paused, {done} done"
         failed = states[TrialState.FAILED]
         return f"{said}, {failed} failed" if failed else said
 

@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
+import logging
+import os
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -13,9 +15,13 @@ from typing import Any
 from daskhpo.campaign import Budget, Campaign
 from daskhpo.exceptions import CampaignError
 from daskhpo.store.directory import CampaignDirectory
+from daskhpo.store.earlier import Earlier, read_earlier
+from daskhpo.wording import count
 from daskhpo.worker.work import Objective
 
-__all__ = ["describe", "known_as", "limits", "record"]
+__all__ = ["describe", "find_lessons", "known_as", "limits", "record"]
+
+logger = logging.getLogger(__name__)
 
 
 def describe(objective: Objective) -> str:
@@ -69,6 +75,39 @@ def known_as(directory: CampaignDirectory, campaign: Campaign) -> Campaign:
                 f"{value!r}: choose another path, or the recorded settings"
             )
     return dataclasses.replace(campaign, token=recorded.token)
+
+
+def find_lessons(campaign: Campaign, directory: CampaignDirectory) -> tuple[Earlier, ...]:
+    """What a campaign has to learn from earlier ones before its first trial.
+
+    A campaign that has begun knows what it knows. Where a driver died while it learned, the rest
+    is read again; if that is gone, what was learned until then has to do.
+
+    Raises
+    ------
+    CampaignError
+        As :func:`daskhpo.store.earlier.read_earlier`.
+    """
+    if not campaign.warm_start:
+        return ()
+    learned = 0
+    for fact in directory.facts() if directory.exists() else ():
+        if fact["kind"] != "known":
+            recorded = directory.config().get("warm_start", [])
+            if recorded != [os.fspath(path) for path in campaign.warm_start]:
+                logger.warning("%s has begun: it learns from no other campaign", directory.path)
+            return ()
+        learned += 1
+    study = campaign.study()
+    milestones = {row.milestone for row in study.scheduler.table()}
+    try:
+        return read_earlier(campaign.warm_start, campaign.space, study.goal, milestones=milestones)
+    except CampaignError as error:
+        if not learned:
+            raise
+        known = count(learned, "trial")
+        logger.warning("%s; the campaign goes on with the %s it knows already", error, known)
+        return ()
 
 
 def record(campaign: Campaign) -> dict[str, Any]:

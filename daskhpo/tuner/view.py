@@ -7,8 +7,11 @@ from html import escape
 from pathlib import Path
 
 from daskhpo.study import Study
+from daskhpo.wording import count, number
 
 __all__ = ["to_html"]
+
+SHOWN = 10  # trials of the Pareto front
 
 
 def to_html(name: str, study: Study, path: Path, dashboard: str | None) -> str:
@@ -34,7 +37,10 @@ def to_html(name: str, study: Study, path: Path, dashboard: str | None) -> str:
         params = ", ".join(f"{key}={_short(value)}" for key, value in best.params.items())
         rows.append(("Incumbent", f"trial {best.number}: {study.metric} {best.best_value:.6g}"))
         rows.append(("", f"at step {best.best_step}, with {params}"))
+    rows += _front(study)
     rows.append(("Steps trained", str(study.steps)))
+    if study.known:
+        rows.append(("Learned from", f"{count(study.known, 'trial')} of earlier campaigns"))
     if study.closed:
         rows.append(("Closed", study.closed))
     rows.append(("Directory", str(path)))
@@ -47,6 +53,21 @@ def to_html(name: str, study: Study, path: Path, dashboard: str | None) -> str:
         link = f"<a href='{escape(dashboard)}' target='_blank'>{escape(dashboard)}</a>"
         body += f"<tr><th style='text-align:left'>Dashboard</th><td>{link}</td></tr>"
     return f"<div><h3>{escape(name)}</h3><table>{body}</table>{_rungs(study)}</div>"
+
+
+def _front(study: Study) -> list[tuple[str, str]]:
+    """The best trade-offs, where several metrics are traded off."""
+    if study.goal.single:
+        return []
+    names = (study.metric, *study.goal.also)
+    leaders = sorted(study.front, key=lambda trial: study.goal.sign * trial.value)
+    lines = [
+        f"trial {trial.number}: {', '.join(f'{n} {number(trial.metrics[n])}' for n in names)}"
+        for trial in leaders[:SHOWN]
+    ]
+    if len(leaders) > SHOWN:
+        lines.append(f"and {len(leaders) - SHOWN:,} more")
+    return [("Pareto front" if not place else "", line) for place, line in enumerate(lines)]
 
 
 def _rungs(study: Study) -> str:

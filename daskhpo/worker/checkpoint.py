@@ -27,12 +27,24 @@ import numpy as np
 
 from daskhpo.exceptions import CheckpointError
 
-__all__ = ["Checkpoint", "Checkpoints", "capture", "capture_rng", "restore", "restore_rng"]
+__all__ = [
+    "HEIRLOOM",
+    "Checkpoint",
+    "Checkpoints",
+    "capture",
+    "capture_rng",
+    "places_in",
+    "read",
+    "restore",
+    "restore_rng",
+]
+
+HEIRLOOM = "inherited"  # the directory of a checkpoint that a child has of its parent
 
 logger = logging.getLogger(__name__)
 
 _MAGIC = b"daskhpo-checkpoint 1"
-_NAME = re.compile(r"^a(\d+)/step-(\d+)\.ckpt$")
+_NAME = re.compile(rf"^(?:a(\d+)|{HEIRLOOM})/step-(\d+)\.ckpt$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +121,12 @@ class Checkpoints:
         self._prune(checkpoint.step)
 
     def load(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole, or None; damaged ones are passed over."""
-        for _, _, place in self._places():
+        """The newest one of its own that is whole, or None; damaged ones are passed over."""
+        for _, attempt, place in self._places():
+            if attempt < 0:
+                continue
             try:
-                return _read(place)
+                return read(place)
             except (OSError, CheckpointError) as error:
                 logger.warning("checkpoint %s is passed over: %s", place, error)
         return None
@@ -123,12 +137,8 @@ class Checkpoints:
 
     def _places(self) -> list[tuple[int, int, Path]]:
         """(step, attempt, path) of every checkpoint up to this attempt's, newest first."""
-        found = []
-        for place in self.path.glob("a*/step-*.ckpt"):
-            match = _NAME.match(f"{place.parent.name}/{place.name}")
-            if match and int(match[1]) <= self.attempt:
-                found.append((int(match[2]), int(match[1]), place))
-        return sorted(found, reverse=True)
+        found = places_in(self.path, ("a*", HEIRLOOM))
+        return [place for place in found if place[1] <= self.attempt]
 
     def _prune(self, saved: int | None = None) -> None:
         """Remove what a checkpoint of step ``saved`` supersedes; None: everything.
@@ -138,10 +148,50 @@ class Checkpoints:
         for step, attempt, place in self._places():
             if saved is None or (step, attempt) < (saved, self.attempt):
                 place.unlink(missing_ok=True)
+                if attempt < 0:
+                    with contextlib.suppress(OSError):
+                        place.parent.rmdir()
         for draft in self.path.glob("a*/step-*.tmp-*"):  # left by writers that were killed
             writer = draft.parent.name[1:]
             if writer.isdecimal() and int(writer) < self.attempt:
                 draft.unlink(missing_ok=True)
+
+
+def places_in(path: Path, folders: Iterable[str]) -> list[tuple[int, int, Path]]:
+    """(step, attempt, path) of the checkpoints in a trial's directory, newest first.
+
+    One that it has of its parent counts as of attempt -1.
+    """
+    found = []
+    for folder in folders:
+        for place in path.glob(f"{folder}/step-*.ckpt"):
+            match = _NAME.match(f"{place.parent.name}/{place.name}")
+            if match:
+                found.append((int(match[2]), int(match[1] or -1), place))
+    return sorted(found, reverse=True)
+
+
+def read(place: Path) -> Checkpoint:
+    """Read one checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If it is not whole, of another version, or needs code that is not here.
+    OSError
+        If the file cannot be read.
+    """
+    with open(place, "rb") as file:
+        header = file.readline(200)
+        payload = file.read()
+    if not header.startswith(_MAGIC + b" "):
+        raise CheckpointError("not a checkpoint of this version")
+    if header != _header(payload):
+        raise CheckpointError("its content does not match its checksum")
+    try:
+        return Checkpoint(**_undump(payload))
+    except (pickle.UnpicklingError, ImportError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"it needs code that is not here: {error}") from error
 
 
 def capture(name: str, thing: Any) -> Any:
@@ -296,20 +346,6 @@ def _unpicklable(states: Mapping[str, Any]) -> Iterable[str]:
             pickle.dumps(state)
         except Exception:  # noqa: BLE001 (any object may raise anything here)
             yield repr(name)
-
-
-def _read(place: Path) -> Checkpoint:
-    with open(place, "rb") as file:
-        header = file.readline(200)
-        payload = file.read()
-    if not header.startswith(_MAGIC + b" "):
-        raise CheckpointError("not a checkpoint of this version")
-    if header != _header(payload):
-        raise CheckpointError("its content does not match its checksum")
-    try:
-        return Checkpoint(**_undump(payload))
-    except (pickle.UnpicklingError, ImportError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"it needs code that is not here: {error}") from error
 
 
 def _undump(payload: bytes) -> dict[str, Any]:

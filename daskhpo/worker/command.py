@@ -31,9 +31,11 @@ class CommandObjective:
 
     The command is a template: ``{lr}`` is replaced by the trial's ``lr``, quoted for the shell;
     ``{max_step}``, ``{number}``, ``{seed}`` and ``{dir}`` (the trial's own directory, which
-    outlives its jobs) are known too. Write them without quotes of your own. The same is in the
-    environment as ``DASKHPO_PARAMS`` (JSON), ``DASKHPO_MAX_STEP``, ``DASKHPO_NUMBER``,
-    ``DASKHPO_SEED`` and ``DASKHPO_DIR``.
+    outlives its jobs) are known too, and ``{parent_dir}``, the directory of the trial whose place
+    in training this one is to take over (population based training), empty for all others. Write
+    them without quotes of your own. The same is in the environment as ``DASKHPO_PARAMS`` (JSON),
+    ``DASKHPO_MAX_STEP``, ``DASKHPO_NUMBER``, ``DASKHPO_SEED``, ``DASKHPO_DIR`` and
+    ``DASKHPO_PARENT_DIR``.
 
     Metrics are lines such as ``{"step": 3, "val_loss": 0.2}``, written to the file descriptor in
     ``DASKHPO_METRICS_FD`` or, if ``metrics`` is given, appended to that file. Lines that are no
@@ -79,6 +81,7 @@ class CommandObjective:
             "number": trial.number,
             "seed": trial.seed,
             "dir": str(trial.folder()),
+            "parent_dir": _parent_folder(trial),
         }
         command = self.fill(self.command, values)
         tail = Path(_fill(self.metrics, values)) if self.metrics else None
@@ -104,6 +107,10 @@ def _fill(template: str, values: dict[str, Any]) -> str:
         raise ObjectiveError(f"command {template!r}: {error} is unknown; known: {known}") from error
 
 
+def _parent_folder(trial: Session) -> str:
+    return "" if trial.parent is None else str(trial.path.with_name(f"{trial.parent:05d}"))
+
+
 def _start(
     command: str, trial: Session, output: IO[bytes]
 ) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
@@ -114,6 +121,7 @@ def _start(
         "DASKHPO_NUMBER": str(trial.number),
         "DASKHPO_SEED": str(trial.seed),
         "DASKHPO_DIR": str(trial.path),
+        "DASKHPO_PARENT_DIR": _parent_folder(trial),
         "DASKHPO_METRICS_FD": str(writing),
     }
     process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import numbers
 import os
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from daskhpo.exceptions import ObjectiveError
+from daskhpo.exceptions import CheckpointError, ObjectiveError
 from daskhpo.trial import Answer, Decision, Job, Outcome
 from daskhpo.worker.checkpoint import (
     Checkpoint,
@@ -23,9 +24,12 @@ from daskhpo.worker.checkpoint import (
     restore_rng,
 )
 from daskhpo.worker.devices import pick_device
+from daskhpo.worker.inheritance import inherit
 from daskhpo.worker.work import Work
 
 __all__ = ["Alone", "Channel", "Ranks", "Session"]
+
+logger = logging.getLogger(__name__)
 
 
 class Channel(Protocol):
@@ -108,6 +112,10 @@ class Session:
         ``"cuda:0"`` or ``"cpu"``, where this rank should compute.
     path : Path
         A directory of the trial's own that outlives its jobs; made when :meth:`folder` is called.
+    parent : int or None
+        The trial from whose checkpoint this one began (population based training). What
+        :meth:`steps` restores is then the parent's, the optimiser's learning rate included: set
+        what ``params`` says inside the loop.
 
     Examples
     --------
@@ -125,6 +133,7 @@ class Session:
         self.params: dict[str, Any] = dict(job.params)
         self.number = job.number
         self.attempt = job.attempt
+        self.parent = job.parent
         self.step = 0
         self.max_step = work.max_step
         self.rank = ranks.rank
@@ -162,9 +171,10 @@ class Session:
     def steps(self, **state: Any) -> Iterator[int]:
         """Loop over what is left of this trial; everything in ``state`` is kept for the next stay.
 
-        Yields the steps to train, from 1 or from where the last checkpoint was taken, up to
-        ``max_step``. After each the runtime may end the loop: the trial pauses (its state is
-        saved), stops, or is complete. Code after the loop runs in every case.
+        Yields the steps to train, from 1 or from where the last checkpoint was taken (at first its
+        parent's, if it has one), up to ``max_step``. After each the runtime may end the loop: the
+        trial pauses (its state is saved), stops, or is complete. Code after the loop runs in
+        every case.
 
         Parameters
         ----------
@@ -283,11 +293,12 @@ class Session:
             raise ObjectiveError(
                 f"step {step} was reported already: pass all metrics of a step in one report()"
             )
-        if self._work.metric not in metrics:
-            known = ", ".join(sorted(map(str, metrics))) or "nothing"
-            raise ObjectiveError(
-                f"report() got {known}; the study's metric {self._work.metric!r} is missing"
-            )
+        for name in (self._work.metric, *self._work.also):
+            if name not in metrics:
+                known = ", ".join(sorted(map(str, metrics))) or "nothing"
+                raise ObjectiveError(
+                    f"report() got {known}; the study's metric {name!r} is missing"
+                )
         clean = {str(name): _number(name, value) for name, value in metrics.items()}
         self._reports.append((step, clean))
         self._channel.send(step, clean, urgent=self._must_wait)
@@ -316,13 +327,12 @@ class Session:
         """Go back to the newest checkpoint, and send again what the tuner has not seen."""
         checkpoint = self._checkpoints.load() if self.attempt else None
         if checkpoint is None:
+            if self.parent is not None:
+                self._inherit(self.parent)
             return
-        for name, state in checkpoint.states.items():
-            if name in self._states:
-                restore(name, self._states[name], state)
+        self._restore(checkpoint)
         if len(checkpoint.rng) == self.world_size:
             restore_rng(checkpoint.rng[self.rank])
-        self.step = checkpoint.step
         self._reports = list(checkpoint.reports)
         unseen = [(step, metrics) for step, metrics in self._reports if step > self._seen]
         if self._must_wait and not unseen:
@@ -332,6 +342,27 @@ class Session:
                 self._channel.send(step, metrics, urgent=self._must_wait)
         if self._ranks.agree(len(unseen)):
             self._decide()
+
+    def _inherit(self, parent: int) -> None:
+        """Begin at the parent's checkpoint, but with reports and random numbers of our own."""
+        folder = self.path.with_name(f"{parent:05d}")
+        checkpoint = inherit(folder, self.path, self._seen, below=self.max_step)
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        elif self.rank == 0:
+            logger.warning(
+                "trial %d finds no checkpoint of its parent, trial %d: it trains from step 1, and "
+                "what it reports up to step %d does not count",
+                *(self.number, parent, self._seen),
+            )
+        if self._ranks.agree(self.step) != self.step:
+            raise CheckpointError(f"rank {self.rank} finds another checkpoint than rank 0")
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        for name, state in checkpoint.states.items():
+            if name in self._states:
+                restore(name, self._states[name], state)
+        self.step = checkpoint.step
 
     def _keep_safe(self) -> None:
         """Save at the Young/Daly interval: sqrt(2 x cost of a save x time between failures)."""

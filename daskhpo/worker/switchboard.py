@@ -35,7 +35,7 @@ from typing import Any
 from distributed import Client, Scheduler, Worker, get_worker
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
-from daskhpo.trial import Answer, Decision, Job, Outcome, Params
+from daskhpo.trial import Answer, Decision, Job, Outcome
 from daskhpo.worker.mailbox import Mailbox
 from daskhpo.worker.perform import Ending, perform
 from daskhpo.worker.ranks import perform_in_ranks
@@ -298,13 +298,14 @@ def _deliver_on(worker: Worker) -> Callable[..., None]:
     return deliver
 
 
-def run_job(
-    campaign: str, number: int, attempt: int, rung: int, start: int, stop: int, params: Params
-) -> None:
-    """The Dask task: one job of one trial. Its result is nothing; everything travels by wire."""
+def run_job(campaign: str, *job: Any) -> None:
+    """The Dask task: one job of one trial, given as :class:`~daskhpo.trial.Job`'s fields.
+
+    Its result is nothing; everything travels by wire.
+    """
     desk = get_worker().plugins[f"{PLUGIN}-{campaign}"]
     assert isinstance(desk, Desk)
-    desk.run(Job(number, attempt, rung, start, stop, params))
+    desk.run(Job(*job))
 
 
 # ---------------------------------------------------------------------- client
@@ -355,6 +356,7 @@ class Line:
             job.start,
             job.stop,
             dict(job.params),
+            job.parent,
             key=key_of(self.work.campaign, job),
             pure=False,
             retries=0,

@@ -29,6 +29,8 @@ class Work:
         The campaign's seed.
     path : str
         The campaign directory, as every worker sees it.
+    also : tuple of str
+        Further metrics that every report must hold, because they are traded off.
     ranks : int
         Processes per trial; more than one train together (DDP).
     isolate : bool
@@ -45,6 +47,7 @@ class Work:
     max_step: int
     seed: int
     path: str
+    also: tuple[str, ...] = ()
     ranks: int = 1
     isolate: bool = False
     mtbf: float = 86_400.0

@@ -300,6 +300,33 @@ def test_a_store_can_be_read_while_it_is_written(path):
         writer.stdout.close()
 
 
+def test_trials_that_were_bred_come_with_parameters_and_parent(path):
+    writer = writer_at(path)
+    facts = [
+        {"kind": "offered", "number": 0, "params": {"lr": 0.1}},
+        {"kind": "bred", "number": 1, "parent": 0, "step": 2, "params": {"lr": 0.08}},
+        {"kind": "reported", "number": 1, "step": 3, "metrics": {"loss": 0.5}},
+    ]
+    for seq, fact in enumerate(facts, 1):
+        apply_fact(writer, {"seq": seq, **fact})
+    writer.flush(3)
+    curves = open_curves(path)
+    assert curves.parent.values.tolist() == [-1, 0]
+    assert curves.param_lr.values.tolist() == [0.1, 0.08]
+    assert curves.loss.values[1, 2] == 0.5
+    again = writer_at(path)
+    again.put_trial(2000, {"lr": 0.2})  # beyond the first shape: every column grows
+    again.flush(4)
+    assert open_curves(path).parent.values[[0, 1, 2000]].tolist() == [-1, 0, -1]
+
+
+def test_without_such_trials_there_is_no_parent(path):
+    writer = writer_at(path)
+    writer.put_trial(0, {"lr": 0.1})
+    writer.flush(1)
+    assert "parent" not in open_curves(path)
+
+
 def test_xarray_itself_opens_the_store_without_a_warning(path):
     writer = writer_at(path)
     writer.put(0, 1, {"loss": 1.0})

@@ -32,7 +32,9 @@ def test_a_campaign_ends_with_one_trial_complete_and_everything_on_disk(tuner_of
     assert tuner.curves.attrs["journal_seq"] == len(list(tuner.directory.facts()))
 
 
-@pytest.mark.parametrize("scheduler", [ASHA(9, eta=3), ASHA(9, mode="stop"), Fifo(4), Median(9)])
+@pytest.mark.parametrize(
+    "scheduler", [ASHA(9, eta=3), ASHA(9, eta=3, mode="stop"), Fifo(4), Median(9)]
+)
 @pytest.mark.parametrize("sampler", ["random", "bayes", "sobol"])
 def test_every_sampler_goes_with_every_scheduler(tuner_of, scheduler, sampler):
     tuner = tuner_of(objectives.quick, scheduler=scheduler, sampler=sampler)

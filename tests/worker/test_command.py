@@ -104,6 +104,19 @@ def test_the_template_and_the_environment_know_the_trial(stay, script):
     assert variables == ['{"lr": 1e-05}', *about]
 
 
+@pytest.mark.parametrize("parent", [None, 3])
+def test_a_child_is_told_where_its_parent_kept_its_things(stay, script, parent):
+    command = script(
+        "import os, sys\nopen(os.environ['DASKHPO_DIR'] + '/seen', 'w').write("
+        "repr((sys.argv[1], os.environ['DASKHPO_PARENT_DIR'])))"
+    )
+    one = stay(CommandObjective(f"{command} {{parent_dir}}"), number=7)
+    one.session.parent = parent
+    assert run(one).error == ""
+    expected = "" if parent is None else str(one.session.path.with_name("00003"))
+    assert eval((one.session.path / "seen").read_text()) == (expected, expected)  # noqa: S307
+
+
 @pytest.mark.parametrize(
     "template", ["train {lrr}", "train {}", "train {0}", "train {x", 'echo {"a": 1}']
 )
@@ -111,7 +124,7 @@ def test_a_name_that_is_unknown_is_an_error_that_lists_the_known_ones(stay, temp
     ending = run(stay(CommandObjective(template)))
     assert ending.outcome is Outcome.FAILED
     assert not ending.retry
-    assert "known: dir, max_step, number, seed, x" in ending.error
+    assert "known: dir, max_step, number, parent_dir, seed, x" in ending.error
 
 
 def test_doubled_braces_are_braces():

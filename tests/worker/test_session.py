@@ -211,6 +211,16 @@ def test_a_report_without_the_metric_names_what_it_got(make):
         run(objectives.misnames, make(Script()))
 
 
+def test_a_report_without_a_metric_that_is_traded_off_names_that_one(make):
+    def objective(trial):
+        for _ in trial.steps():
+            trial.report(loss=1.0, time=2.0)
+
+    run(objective, make(Script(), also=("time",)))
+    with pytest.raises(ObjectiveError, match="got loss, time; .* metric 'memory' is missing"):
+        run(objective, make(Script(), also=("time", "memory")))
+
+
 @pytest.mark.parametrize("value", ["0.5", None, [1.0], 1j])
 def test_a_value_that_is_no_number_is_named(make, value):
     def objective(trial):

@@ -74,6 +74,14 @@ def alone(trial):
         trial.report(loss=1 / step)
 
 
+def counts(trial):
+    """Reports how many steps its state has seen."""
+    state = {"trained": 0}
+    for step in trial.steps(state=state):
+        state["trained"] += 1
+        trial.report(loss=1 / step, trained=state["trained"])
+
+
 def note(trial, name, pid):
     (trial.folder() / name).write_text(str(pid))
 
