@@ -29,7 +29,13 @@ def campaign(**settings):
 
 
 def test_what_is_written_down_is_read_back_the_same():
-    first = campaign(points=[{"lr": 0.01, "layers": 1}], mode="max", seed=3)
+    first = campaign(
+        points=[{"lr": 0.01, "layers": 1}],
+        mode="max",
+        seed=3,
+        also={"time": "min"},
+        warm_start=["runs/first"],
+    )
     text = yaml.safe_dump(first.to_mapping(), sort_keys=False)  # the order of a space matters
     again = Campaign.from_mapping(yaml.safe_load(text))
     assert again.to_mapping() == first.to_mapping()
@@ -78,6 +84,15 @@ def test_defaults_are_resolved_where_they_are_recorded():
         ({"workers": {"timeout": 0}}, "workers.timeout=0"),
         ({"workers": {"resources": ["GPU"]}}, "workers.resources="),
         ({"command": "python train.py"}, "objective and command are both given"),
+        ({"also": {"loss": "max"}}, "also: 'loss' is the metric that decides already"),
+        ({"also": {"time": "low"}}, "direction of 'time' is 'low': must be 'min' or 'max'"),
+        ({"also": {"": "min"}}, "also: '' is no name of a metric"),
+        ({"also": ["time"]}, "also=['time']: must map metrics to 'min' or 'max'"),
+        ({"also": None}, "also=None"),
+        ({"also": {"time": "min"}, "scheduler": {"type": "median", "max_step": 9}}, "'time'"),
+        ({"warm_start": "runs/first"}, "warm_start='runs/first': must be a list of directories"),
+        ({"warm_start": [3]}, "warm_start=[3]: must be a list of directories"),
+        ({"warm_start": [""]}, "must be a list of directories"),
         ({"points": [{"lr": 7.0, "layers": 1}]}, "'lr' is 7.0"),
     ],
 )
@@ -106,6 +121,8 @@ def test_the_fingerprint_follows_decisions_and_nothing_else():
     first = campaign()
     for same in ({"name": "second"}, {"budget": {"hours": 1}}, {"workers": {"count": 9}}):
         assert campaign(**same).fingerprint == first.fingerprint
+    assert campaign(warm_start=["runs/first"]).fingerprint == first.fingerprint
+    assert campaign(also={"time": "min"}).fingerprint != first.fingerprint
     for other in ({"seed": 1}, {"mode": "max"}, {"retries": 0}, {"sampler": "sobol"}):
         assert campaign(**other).fingerprint != first.fingerprint
     assert campaign().token != first.token

@@ -482,3 +482,96 @@ def test_a_key_that_is_given_twice_is_refused_with_its_line() -> None:
 
     with pytest.raises(DaskhpoError, match="line 2: 'seed' is given twice"):
         load_yaml("seed: 1\nseed: 2\n")
+
+
+# ---------------------------------------------------------------------- several metrics
+
+
+SEVERAL = """
+def objective(trial):
+    for epoch in trial.steps():
+        trial.report(loss=1 - trial.params["x"] + 1 / epoch, ms=100 * trial.params["x"])
+"""
+
+
+@pytest.fixture
+def traded_off(project, tmp_path):
+    """A finished campaign that trades two metrics off."""
+    (tmp_path / "objectives.py").write_text(SEVERAL, encoding="utf-8")
+    scheduler = {"type": "asha", "max_step": 4, "eta": 2}
+    project("first.yaml", also={"ms": "min"}, scheduler=scheduler)
+    call("run", "first.yaml", "--debug")
+    return Path("runs/first")
+
+
+def test_best_and_status_show_the_trade_offs_there_are(traded_off):
+    front = json.loads(call("best", traded_off, "--json").stdout)["front"]
+    assert len(front) > 1
+    values = [(leader["values"]["loss"], leader["values"]["ms"]) for leader in front]
+    assert values == sorted(values)
+    assert [ms for _, ms in values] == sorted((ms for _, ms in values), reverse=True)
+    text = call("best", traded_off).stdout
+    assert f"the Pareto front: {len(front)} trials that no other beats in every metric" in text
+    for leader in front:
+        assert f"x={leader['params']['x']:.6g}" in text
+    status = call("status", traded_off).stdout
+    assert "minimise loss, minimise ms" in status
+    assert f"front     {len(front)} trials" in status
+    assert json.loads(call("status", traded_off, "--json").stdout)["front"] == front
+
+
+def test_best_of_one_metric_speaks_of_no_front(campaign):
+    assert "front" not in call("best", campaign).stdout
+    assert "front" not in json.loads(call("best", campaign, "--json").stdout)
+
+
+def test_metrics_that_cannot_be_traded_off_are_refused(project):
+    also = {"ms": "min"}
+    for settings, words in (
+        ({"also": {"loss": "min"}}, "'loss' is the metric that decides already"),
+        ({"also": also, "scheduler": {"type": "median", "max_step": 9}}, "compares one metric"),
+    ):
+        project("bad.yaml", **settings)
+        assert words in call("run", "bad.yaml", "--debug", code=2).output
+    assert not Path("runs").exists()
+
+
+# ---------------------------------------------------------------------- warm start
+
+
+def test_a_second_campaign_learns_from_the_first(project):
+    call("run", "first.yaml", "--debug")
+    project("second.yaml", seed=4)
+    run = call("run", "second.yaml", "--debug", "--warm-start", "runs/first")
+    assert "taken 9 of 9 trials of runs/first" in run.stderr
+    assert "learned from 9 trials of runs/first" in run.stdout
+    shutil.rmtree("runs/first")
+    resumed = call("resume", "runs/second", "--debug", "--trials", 12)
+    assert "taken" not in resumed.stderr
+    assert "learned from 9 trials of runs/first" in call("status", "runs/second").stdout
+    plain = json.loads(call("status", "runs/second", "--json").stdout)
+    assert (plain["known"], plain["warm_start"], plain["trials"]) == (9, ["runs/first"], 12)
+
+
+def test_several_campaigns_may_be_learned_from_also_as_stores(project):
+    call("run", "first.yaml", "--debug")
+    project("second.yaml", seed=4, warm_start=["runs/first"])
+    call("run", "second.yaml", "--debug")
+    project("third.yaml", seed=5, warm_start=["runs/first"])
+    store = "runs/second/curves.zarr"
+    third = call("run", "third.yaml", "--debug", "--warm-start", store)
+    assert "learned from 18 trials of runs/first and runs/second/curves.zarr" in third.stdout
+
+
+def test_what_cannot_be_learned_from_is_named_before_anything_starts(project):
+    call("run", "first.yaml", "--debug")
+    project("other.yaml", space={"y": {"type": "float", "low": 0, "high": 1}})
+    for warm, words in (
+        ("runs/nowhere", "runs/nowhere does not exist"),
+        ("runs/first", "nothing to learn; taken 0 of 9 trials of runs/first"),
+        ("first.yaml", "first.yaml"),
+    ):
+        result = call("run", "other.yaml", "--warm-start", warm, code=2)
+        assert "warm_start" in result.output
+        assert words in result.output
+    assert not Path("runs/other").exists()

@@ -7,12 +7,14 @@ import math
 import os
 import textwrap
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from daskhpo.analysis.reading import Reading
 from daskhpo.analysis.story import Moment, Story
 from daskhpo.exceptions import CampaignError
+from daskhpo.schedulers.base import Breeder, RungRow
 from daskhpo.trial import Fact, Trial, TrialState
 from daskhpo.wording import clock, listing, number, value
 
@@ -24,15 +26,18 @@ _MORE = (
     "earlier ones, more than one in"
 )
 
+_ROUNDS = ("sha", "hyperband", "swift_hyperband", "fast_hyperband")  # types that wait for rungs
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """A milestone of a trial's bracket, as it stands now.
 
     ``recorded`` trials were compared there, ``went_on`` of them went on. ``bar`` is the worst
-    value with which a trial would be within the best one in eta today (nan while nobody is).
+    value with which a trial would be among those that go on today (nan while nobody is).
     ``value`` and ``rank`` are the trial's own; nan and 0 where it was not recorded, nan with a
-    rank where it failed on the way there.
+    rank where it failed on the way there. Where a rung ranks by forecasts, ``bar`` and
+    ``forecast`` are such; elsewhere ``forecast`` is nan.
     """
 
     milestone: int
@@ -41,6 +46,7 @@ class Place:
     bar: float
     value: float
     rank: int
+    forecast: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +64,11 @@ class Explanation:
     places : tuple of Place
         The milestones of its bracket, lowest first; empty for schedulers without rungs.
     eta : int
-        One trial in ``eta`` goes on; 0 without rungs.
+        One trial in ``eta`` goes on; 0 where that is not the rule.
     metric, unit : str
         Of the campaign.
+    rule : str
+        Who goes on at a milestone, in words.
     """
 
     trial: Trial
@@ -71,6 +79,7 @@ class Explanation:
     eta: int
     metric: str
     unit: str
+    rule: str = ""
 
     def to_text(self) -> str:
         """Write it for a terminal; fits in 100 columns."""
@@ -83,9 +92,9 @@ class Explanation:
             first, *rest = _wrapped(moment.text, " " * 12)
             lines += [f"  {clock(moment.time)}  {first.strip()}", *rest]
         if self.places:
-            lines += ["", f"The milestones today (one trial in {self.eta} goes on)"]
+            lines += ["", f"The milestones today{f' ({self.rule})' if self.rule else ''}"]
             lines += _ladder(self.places, self.unit)
-            if any(p.went_on > p.recorded // self.eta for p in self.places[:-1]):
+            if self.eta and any(p.went_on > p.recorded // self.eta for p in self.places[:-1]):
                 lines += _wrapped(f"{_MORE} {self.eta} goes on.", "  ")
         if self.trial.error:
             lines += [
@@ -170,10 +179,36 @@ def explain(path: str | os.PathLike[str], trial: int) -> Explanation:
         outlook=_outlook(reading, found, places),
         moments=tuple(story.moments),
         places=places,
-        eta=int(reading.study.scheduler.settings().get("eta", 0)),
+        eta=_eta(reading.study.scheduler.settings()),
         metric=reading.campaign.metric,
         unit=reading.campaign.unit,
+        rule=_rule(reading.study.scheduler.settings()),
     )
+
+
+def _eta(settings: Mapping[str, Any]) -> int:
+    """One in how many goes on; 0 where no fixed share does."""
+    eta = settings.get("eta")
+    return eta if isinstance(eta, int) else 0
+
+
+def _rule(settings: Mapping[str, Any]) -> str:
+    if eta := _eta(settings):
+        return f"one trial in {eta} goes on"
+    if settings.get("eta") == "auto":
+        return "ranked by where curves are heading; the share that goes on is learned"
+    if "quantile" in settings:
+        return f"the worst {settings['quantile']:.0%} are replaced"
+    return ""
+
+
+def _quota(settings: Mapping[str, Any], n: int, share: float) -> int:
+    """How many of ``n`` recorded trials go on today; 0 where no share of them does."""
+    if eta := _eta(settings):
+        return n // eta
+    if math.isfinite(share):
+        return int(n * share + 1e-9)
+    return n - int(settings["quantile"] * n + 1e-9) if "quantile" in settings else 0
 
 
 class _Ladders:
@@ -184,44 +219,52 @@ class _Ladders:
         self._metric = reading.campaign.metric
         self._brackets: dict[int, int] = {}  # {number: bracket, the rung at which it began}
         self._entries: dict[tuple[int, int], list[tuple[float, int]]] = defaultdict(list)
-        # {(bracket, rung): sorted (minimised value, number)}
-        self._entered: set[tuple[int, int]] = set()  # (rung, number)
+        # {(bracket, rung): sorted (what they are ranked by, minimised, and number)}
+        self._values: dict[tuple[int, int], float] = {}  # {(rung, number): minimised value}
 
     def record(self, fact: Fact) -> None:
         """Take a fact in that the study has seen."""
-        if fact["kind"] == "asked":
+        if fact["kind"] == "bred":
+            self._brackets[fact["number"]] = self._brackets[fact["parent"]]
+        elif fact["kind"] == "asked":
             self._brackets.setdefault(fact["number"], fact["rung"])
         elif fact["kind"] == "reported" and "rung" in fact.get("evidence", {}):
             signed = self._study.direction.sign * fact["metrics"][self._metric]
-            self._enter(fact["number"], fact["evidence"]["rung"], signed)
+            ranked = fact["evidence"].get("forecast", signed)
+            self._enter(fact["number"], fact["evidence"]["rung"], signed, ranked)
         elif fact["kind"] == "ended" and fact["state"] == TrialState.FAILED.value:
             # As the scheduler does: last at the rung that it was training towards.
-            self._enter(fact["number"], self._study.trials[fact["number"]].rung, math.inf)
+            rung = self._study.trials[fact["number"]].rung
+            self._enter(fact["number"], rung, math.inf, math.inf)
 
     def places(self, trial: int) -> tuple[Place, ...]:
-        """The milestones of the trial's bracket."""
+        """The milestones of the trial's bracket; none where fronts are ranked, not values."""
+        if not self._study.goal.single:
+            return ()
         bracket = self._brackets[trial]
         rows = [row for row in self._study.scheduler.table() if row.bracket == bracket]
-        return tuple(self._place(trial, bracket, row.rung, row.milestone) for row in rows)
+        return tuple(self._place(trial, row) for row in rows)
 
-    def _enter(self, trial: int, rung: int, signed: float) -> None:
-        if (rung, trial) not in self._entered:
-            self._entered.add((rung, trial))
-            bisect.insort(self._entries[self._brackets[trial], rung], (signed, trial))
+    def _enter(self, trial: int, rung: int, signed: float, ranked: Any) -> None:
+        if (rung, trial) not in self._values and not isinstance(ranked, list | tuple):
+            self._values[rung, trial] = signed
+            bisect.insort(self._entries[self._brackets[trial], rung], (ranked, trial))
 
-    def _place(self, trial: int, bracket: int, rung: int, milestone: int) -> Place:
-        entries = self._entries[bracket, rung]
+    def _place(self, trial: int, row: RungRow) -> Place:
+        entries = self._entries[row.bracket, row.rung]
         sign = self._study.direction.sign
-        quota = len(entries) // int(self._study.scheduler.settings()["eta"])
+        quota = _quota(self._study.scheduler.settings(), len(entries), row.share)
         mine = [rank for rank, (_, other) in enumerate(entries, 1) if other == trial]
-        value = sign * entries[mine[0] - 1][0] if mine else math.nan
+        value = sign * self._values.get((row.rung, trial), math.nan)
+        forecast = sign * entries[mine[0] - 1][0] if mine else math.nan
         return Place(
-            milestone=milestone,
+            milestone=row.milestone,
             recorded=len(entries),
-            went_on=sum(self._study.trials[other].rung > rung for _, other in entries),
+            went_on=sum(self._study.trials[other].rung > row.rung for _, other in entries),
             bar=sign * entries[quota - 1][0] if quota else math.nan,
             value=value if math.isfinite(value) else math.nan,
             rank=mine[0] if mine else 0,
+            forecast=forecast if math.isfinite(forecast) and forecast != value else math.nan,
         )
 
 
@@ -252,17 +295,29 @@ def _outlook(reading: Reading, trial: Trial, places: tuple[Place, ...]) -> str:
             return f"It is training towards {reading.campaign.unit} {trial.stop}."
         case TrialState.WAITING:
             return "It goes on before anything else starts, as soon as there is a free worker."
-    eta = int(study.scheduler.settings().get("eta", 0))
+    eta = _eta(study.scheduler.settings())
     place = next((p for p in reversed(places) if p.rank), None)
+    if isinstance(study.scheduler, Breeder):
+        return "It goes on when there is a worker for it; those that are furthest behind go first."
     if not place:
         return "It may be called back."
-    if place.rank <= place.recorded // eta:
+    if study.scheduler.settings()["type"] in _ROUNDS:
+        return "It goes on only if it is among the best once its rung is full."
+    share = next((r.share for r in study.scheduler.table() if r.milestone == place.milestone), 0)
+    quota = _quota(study.scheduler.settings(), place.recorded, share)
+    at = f"rank {place.rank} of {place.recorded} at {reading.campaign.unit} {place.milestone}"
+    if not eta and not math.isfinite(share):
+        return "It may be called back."
+    if place.rank <= quota:
         return "It is good enough to go on, and does when a worker is free and nobody is before it."
+    if not eta:
+        return (
+            f"It is {at}, where the best {quota} go on at present: it is called back if trials "
+            "like it turn out to lead, or if many worse ones are still to come."
+        )
     return (
-        f"It is rank {place.rank} of {place.recorded} at {reading.campaign.unit} "
-        f"{place.milestone}. "
-        f"One in {eta} goes on, so it is called back once {place.rank * eta} trials were compared "
-        "there, unless some of those to come are better."
+        f"It is {at}. One in {eta} goes on, so it is called back once {place.rank * eta} trials "
+        "were compared there, unless some of those to come are better."
     )
 
 
@@ -283,11 +338,9 @@ def _ladder(places: tuple[Place, ...], unit: str) -> list[str]:
         went, bar = ("-", "-") if last else (f"{place.went_on:,}", number(place.bar))
         rank = f"rank {place.rank} of {place.recorded}"
         if place.rank:
-            mine = (
-                f"{number(place.value)}, {rank}"
-                if math.isfinite(place.value)
-                else f"failed, {rank}"
-            )
+            heading = f" -> {number(place.forecast)}" if math.isfinite(place.forecast) else ""
+            mine = f"{number(place.value)}{heading}" if math.isfinite(place.value) else "failed"
+            mine += f", {rank}"
         else:
             mine = "-"
         lines.append(f"  {place.milestone:>8}{place.recorded:>8,}{went:>9}{bar:>15}   {mine}")

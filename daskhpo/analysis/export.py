@@ -97,6 +97,7 @@ def _to_zarr(reading: Reading, target: Path) -> list[Path]:
         direction=campaign.mode,
         unit=campaign.unit,
         max_step=reading.study.scheduler.max_step,
+        attrs={"also": dict(campaign.also)} if campaign.also else None,
     )
     last = 0
     for fact in reading.facts():

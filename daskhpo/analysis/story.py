@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from daskhpo.campaign import Campaign
+from daskhpo.samplers.base import Learner
 from daskhpo.study import Study
 from daskhpo.trial import Decision, Fact, Outcome, TrialState
 from daskhpo.wording import count, number
+from daskhpo.wording import value as shown
 
 __all__ = ["Moment", "Story"]
 
@@ -67,8 +69,10 @@ with a checkpoint until there are enough to compare with
         self._retries = campaign.retries
         self._sign = study.direction.sign
         self._settings = study.scheduler.settings()
-        self._eta = self._settings.get("eta", 0)
+        eta = self._settings.get("eta")
+        self._eta = eta if isinstance(eta, int) else 0  # 0: no fixed share goes on
         self._origin = ""
+        self._known = 0  # trials of earlier campaigns that the sampler has learned from
         self._began: float | None = None  # time of the campaign's first fact
         self._unjudged: list[
             tuple[float, int, float]
@@ -98,7 +102,29 @@ with a checkpoint until there are enough to compare with
     def _on_offered(self, fact: Fact) -> str:
         own = fact["origin"] == "user"
         self._origin = "given by the user" if own else "proposed by the sampler"
+        if self._known and not own and isinstance(self._study.sampler, Learner):
+            self._origin += f", which knew {count(self._known, 'trial')} of earlier campaigns"
         return ""
+
+    def _on_known(self, fact: Fact) -> str:
+        self._known += 1
+        return ""
+
+    def _on_bred(self, fact: Fact) -> str:
+        evidence, parent = fact["evidence"], fact["parent"]
+        before = self._study.trials[parent].params
+        failed = ", which failed," if evidence["why"] == "failed" else ""
+        changes = [
+            f"{name} {shown(before[name])} -> {shown(given)}"
+            for name, given in fact["params"].items()
+            if given != before[name]
+        ]
+        return (
+            f"took the place of trial {evidence['replaces']}{failed} with the weights of trial "
+            f"{parent} at {self._unit} {fact['step']}, {', '.join(changes) or 'nothing changed'}. "
+            f"That one is rank {evidence['rank']} of the {evidence['of']} recorded at "
+            f"{self._unit} {evidence['milestone']} by then"
+        )
 
     def _on_asked(self, fact: Fact) -> str:
         self._ending = False
@@ -106,6 +132,8 @@ with a checkpoint until there are enough to compare with
         if fact["why"] == "new":
             bracket = f" in bracket {fact['rung']}" if self._settings.get("brackets", 1) > 1 else ""
             return f"began on a worker{bracket} with a configuration {self._origin}, {towards}"
+        if fact["why"] == "bred":
+            return f"began on a worker, {towards}"
         if fact["why"] == "retry":
             seen = f", last seen at {self._unit} {fact['start']}" if fact["start"] else ""
             return f"went back to a worker (attempt {fact['attempt'] + 1}{seen}), {towards}"
@@ -157,8 +185,15 @@ with a checkpoint until there are enough to compare with
         return "the campaign was resumed" if self._open else ""
 
     def _tell_other(self, fact: Fact) -> None:
-        """Count who is compared at the milestone at which this trial waits."""
+        """Note who began from its checkpoint or took its place, and count who is compared."""
         evidence = fact.get("evidence", {})
+        if fact["kind"] == "bred" and self._number in (fact["parent"], evidence["replaces"]):
+            self._flush()
+            mine = fact["parent"] == self._number
+            how = f"began from its checkpoint of {self._unit} {fact['step']}"
+            text = f"trial {fact['number']} {how if mine else 'took its place'}"
+            self._note(fact.get("t", 0.0), self._step, text)
+        # Others may come to the milestone at which it waits.
         if self._awaits and fact["kind"] == "reported" and "rung" in evidence:
             milestone, others = self._awaits
             self._awaits = (milestone, others + (evidence["milestone"] == milestone))
@@ -170,6 +205,8 @@ with a checkpoint until there are enough to compare with
     ) -> str:
         if "rung" in evidence:
             judged = self._in_place if "threshold" not in evidence else self._against_bar
+            judged = self._in_population if "worst" in evidence else judged
+            judged = self._at_barrier if "expected" in evidence else judged
             text = f"{self._ranked(step, value, evidence)}; {judged(decision, evidence)}"
         elif evidence.get("rule") == "median":
             best, median = (number(self._sign * evidence[name]) for name in ("best", "median"))
@@ -177,6 +214,9 @@ with a checkpoint until there are enough to compare with
                 f"{self._unit} {step}: its best {self._metric} so far, {best}, is worse than "
                 f"{median}, the median of the averages of {evidence['of']} other trials; it stopped"
             )
+        elif "rule" in evidence:
+            text = f"{self._unit} {step}: {self._metric} {number(value)}; "
+            text += self._by_forecast(decision, evidence)
         elif decision is Decision.STOP:
             text = f"{self._unit} {step}: {self._metric} {number(value)}; that is the end: complete"
         elif "why" in evidence:
@@ -187,7 +227,11 @@ with a checkpoint until there are enough to compare with
 
     def _ranked(self, step: int, value: float, evidence: Mapping[str, Any]) -> str:
         skipped = "" if step == evidence["milestone"] else f" (milestone {evidence['milestone']})"
-        said = f"{self._unit} {step}{skipped}: {self._metric} {number(value)} is "
+        said = f"{self._unit} {step}{skipped}: {self._metric} {number(value)}"
+        forecast = evidence.get("forecast")
+        if isinstance(forecast, float) and forecast != self._sign * value:
+            said += f" (heading for {number(self._sign * forecast)})"
+        said += " is "
         if evidence["of"] == 1:
             return said + "the first value recorded there"
         return said + f"rank {evidence['rank']} of the {evidence['of']} recorded there by then"
@@ -195,9 +239,13 @@ with a checkpoint until there are enough to compare with
     def _in_place(self, decision: Decision, evidence: Mapping[str, Any]) -> str:
         """What the promotion form of successive halving made of a rank."""
         within = evidence["within"]
-        quota = f"the best {within} (one in {self._eta})"
+        quota = f"the best {within}{self._share(evidence)}"
         if decision is Decision.STOP:
+            if evidence["milestone"] < self._study.scheduler.max_step:
+                return f"only {quota} may go on, so it stopped"
             return "that is the last milestone: complete"
+        if evidence.get("audit"):
+            return "it was drawn to train to the end wherever it ranks, so it goes on"
         if decision is Decision.CONTINUE or "why" in evidence:
             return f"that is among {quota}, so it may go on, without waiting"
         if evidence["rank"] <= within:
@@ -206,19 +254,64 @@ with a checkpoint until there are enough to compare with
                 "first, then better values), so it paused with a checkpoint"
             )
         if not within:
-            return (
-                f"one trial in {self._eta} goes on, so it paused with a checkpoint until there "
-                "are enough to compare with"
-            )
+            few = f"one trial in {self._eta} goes on" if self._eta else "too few have come yet"
+            return f"{few}, so it paused with a checkpoint until there are enough to compare with"
         return f"only {quota} may go on, so it paused with a checkpoint; it may be called back"
+
+    def _at_barrier(self, decision: Decision, evidence: Mapping[str, Any]) -> str:
+        """What a scheduler that waits for whole rungs made of a rank."""
+        if decision is Decision.STOP:
+            return self._in_place(decision, evidence)
+        if decision is Decision.CONTINUE:
+            return "the rung was full with it, and it is among those that go on"
+        return (
+            f"it waits with a checkpoint until all {evidence['expected']} of this rung are there: "
+            f"then the best {evidence['within']} go on"
+        )
+
+    def _by_forecast(self, decision: Decision, evidence: Mapping[str, Any]) -> str:
+        """What a stop predictor made of a curve."""
+        if evidence["rule"] == "parked":
+            return (
+                f"it waits with a checkpoint until it is forecast who is worth training to "
+                f"{self._unit} {evidence['towards']}"
+            )
+        forecast, bar = (number(self._sign * evidence[name]) for name in ("forecast", "bar"))
+        said = f"{forecast} is forecast for {self._unit} {evidence['milestone']}, where {bar} is "
+        said += "needed to go on"
+        if "probability" in evidence:
+            said += f" (worse with probability {evidence['probability']:.2f})"
+        return f"{said}; it {'stopped' if decision is Decision.STOP else 'may go on'}"
 
     def _against_bar(self, decision: Decision, evidence: Mapping[str, Any]) -> str:
         """What the stopping form made of a value."""
         bar = number(self._sign * evidence["threshold"])
-        best = f"the best {1 / self._eta:.0%} of them are at {bar} or better"
+        best = (
+            f"the best {f'{1 / self._eta:.0%} ' if self._eta else ''}of them are at {bar} or better"
+        )
         if decision is Decision.CONTINUE or "why" in evidence:
             return f"{best}, and so is it: it may go on"
         return f"{best}, it is not: it stopped"
+
+    def _in_population(self, decision: Decision, evidence: Mapping[str, Any]) -> str:
+        """What population based training made of a rank."""
+        kept = "it paused with a checkpoint that others may begin from"
+        if evidence["milestone"] >= self._study.scheduler.max_step:
+            return "that is the last milestone: complete"
+        seen: Mapping[str, Any] = evidence.get("back", evidence)
+        worst, rank = seen["worst"], f"rank {seen['rank']} of {seen['of']}"
+        where = "that is"
+        if "back" in evidence:
+            where = (
+                f"too few to compare with, but at {self._unit} {seen['milestone']} it is {rank},"
+            )
+        if not worst:
+            return f"too few to compare with, so {kept}"
+        if seen["rank"] <= seen["of"] - worst:
+            return f"{where} not among the worst {worst}, so {kept}"
+        if decision is Decision.STOP:
+            return f"{where} among the worst {worst}, who are replaced, so it stopped"
+        return f"{where} among the worst {worst}, but nobody better is left to copy, so {kept}"
 
     def _promoted(self, evidence: Mapping[str, Any]) -> str:
         others = self._awaits[1] if self._awaits else 0
@@ -226,17 +319,18 @@ with a checkpoint until there are enough to compare with
         where = f"{self._unit} {evidence['milestone']}"
         if evidence.get("tail"):
             return (
-                "promoted by the tail rule: nothing ran, nothing was left to start and no trial "
-                "was complete, so the best one that paused at the highest milestone, "
-                f"{where}, goes on."
+                "promoted by the tail rule: nothing ran, nothing was left to start and "
+                f"{'no trial was' if self._eta else 'fewer than two trials were'} complete, so the "
+                f"best one that paused at the highest milestone, {where}, goes on."
             )
         after = (
             f"after {count(others, 'other')} had been recorded at {where}" if others else "at once"
         )
+        if evidence.get("turn"):
+            return f"called back {after}."
         rank = f"rank {evidence['rank']} of {evidence['of']}"
-        return (
-            f"promoted {after}: {rank} is among the best {evidence['within']} (one in {self._eta})."
-        )
+        within = f"{evidence['within']}{self._share(evidence)}"
+        return f"promoted {after}: {rank} is among the best {within}."
 
     # ------------------------------------------------------------------ what follows
 
@@ -270,6 +364,13 @@ with a checkpoint until there are enough to compare with
         return "The decision that was given before stands"
 
     # ------------------------------------------------------------------ inside
+
+    def _share(self, evidence: Mapping[str, Any]) -> str:
+        """Which share of a rung that is, where a share is the rule."""
+        if self._eta:
+            return f" (one in {self._eta})"
+        size = evidence["of"]
+        return f" ({evidence['within'] / size:.0%})" if size and "share" in evidence else ""
 
     @property
     def _step(self) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,10 @@ from daskhpo.study import Study
 from daskhpo.trial import Params, TrialState
 from daskhpo.wording import count, duration, listing, number, value
 
-__all__ = ["Incumbent", "Summary", "summary"]
+__all__ = ["Incumbent", "Leader", "Summary", "front_lines", "summary"]
+
+_WIDTH = 100  # columns of a screen
+_SHOWN = 10  # trials of the front that a summary shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,17 @@ class Incumbent:
 
 
 @dataclass(frozen=True, slots=True)
+class Leader:
+    """A trial of the Pareto front: ``values`` is what it reported last, at ``step``."""
+
+    number: int
+    values: Mapping[str, float]
+    step: int
+    state: str
+    params: Params
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """How a campaign stands; all values as the objective reported them, whatever the direction.
 
@@ -36,10 +51,15 @@ class Summary:
     ----------
     name, metric, mode, unit : str
         Of the campaign.
+    also : mapping
+        ``{metric: mode}`` of the metrics that are traded off against the first.
     counts : mapping
         ``{state: number of trials}``, every state in its order.
     incumbent : Incumbent or None
         None before the first report.
+    front : tuple of Leader
+        The trials that no other beats in every metric, the best in the first metric first. Empty
+        with a single metric.
     rungs : tuple of RungRow
         Lowest first; ``best`` is nan where nothing was recorded. Empty without rungs.
     max_step : int
@@ -52,6 +72,12 @@ class Summary:
         How many trials may begin.
     closed : str
         Why nothing may start any more; empty if something may.
+    bred : int
+        How many trials took the place of others; the limit is not for them.
+    known : int
+        How many trials of earlier campaigns it has learned from.
+    warm_start : tuple of str
+        Where those are.
 
     Examples
     --------
@@ -72,14 +98,19 @@ class Summary:
     metric: str
     mode: str
     unit: str
+    also: Mapping[str, str]
     counts: Mapping[str, int]
     incumbent: Incumbent | None
+    front: tuple[Leader, ...]
     rungs: tuple[RungRow, ...]
     max_step: int
     steps: int
     device_seconds: float
     limit: int | None
     closed: str
+    bred: int
+    known: int
+    warm_start: tuple[str, ...]
 
     @property
     def trials(self) -> int:
@@ -88,8 +119,8 @@ class Summary:
 
     @property
     def full_steps(self) -> int:
-        """Steps if every trial that has begun had been trained to the end."""
-        return self.trials * self.max_step
+        """Steps if every trial that has begun at step 1 had been trained to the end."""
+        return (self.trials - self.bred) * self.max_step
 
     @property
     def saving(self) -> float:
@@ -103,12 +134,19 @@ class Summary:
 
     def to_text(self) -> str:
         """Write it for a terminal; fits in 100 columns."""
-        goal = "minimise" if self.mode == "min" else "maximise"
+        modes = {self.metric: self.mode, **self.also}
+        goals = [f"{'min' if mode == 'min' else 'max'}imise {name}" for name, mode in modes.items()]
         of = f" of {self.limit:,}" if self.limit else ""
+        more = f", {self.bred:,} took the place of others" if self.bred else ""
         states = [f"{n:,} {state}" for state, n in self.counts.items() if n]
-        lines = [f"{self.name}: {goal} {self.metric}", ""]
-        lines.append(f"trials    {self.trials:,}{of} begun: {', '.join(states) or 'none yet'}")
+        lines = [f"{self.name}: {', '.join(goals)}", ""]
+        if self.known:
+            where = " and ".join(self.warm_start) or "earlier campaigns"
+            lines.append(f"earlier   learned from {count(self.known, 'trial')} of {where}")
+        begun = f"{self.trials - self.bred:,}{of} begun{more}"
+        lines.append(f"trials    {begun}: {', '.join(states) or 'none yet'}")
         lines += _best_lines(self.incumbent, self.metric, self.unit)
+        lines += self._front_lines()
         lines += _rung_lines(self.rungs, self.metric, self.unit)
         lines += self._compute_lines()
         if self.closed:
@@ -120,14 +158,20 @@ class Summary:
         best = self.incumbent
         plain = {name: getattr(self, name) for name in _PLAIN}
         return plain | {
+            "also": dict(self.also),
             "counts": dict(self.counts),
             "incumbent": None
             if best is None
             else {name: getattr(best, name) for name in Incumbent.__slots__}
             | {"params": dict(best.params)},
+            "front": [
+                {name: getattr(leader, name) for name in Leader.__slots__}
+                | {"values": dict(leader.values), "params": dict(leader.params)}
+                for leader in self.front
+            ],
+            "warm_start": list(self.warm_start),
             "rungs": [
-                {name: getattr(row, name) for name in RungRow.__slots__}
-                | {"best": _finite(row.best)}
+                {name: _finite(getattr(row, name)) for name in RungRow.__slots__}
                 for row in self.rungs
             ],
             "trials": self.trials,
@@ -135,6 +179,18 @@ class Summary:
             "saving": _finite(self.saving),
             "full_device_seconds": _finite(self.full_device_seconds),
         }
+
+    def _front_lines(self) -> list[str]:
+        if not self.front:
+            return []
+        many, leaders = len(self.front), self.front
+        said = f"front     {count(many, 'trial')} that no other beats in every metric"
+        if many > _SHOWN:  # spread evenly, with both ends
+            leaders = tuple(leaders[i * (many - 1) // (_SHOWN - 1)] for i in range(_SHOWN))
+            said += f"; {_SHOWN} of them:"
+        lines = [" " * 10 + line for line in front_lines(leaders, self.unit)]
+        cut = [line if len(line) <= _WIDTH else f"{line[: _WIDTH - 3]}..." for line in lines]
+        return [said, *cut]
 
     def _compute_lines(self) -> list[str]:
         trained = count(self.steps, self.unit)
@@ -158,6 +214,8 @@ _PLAIN = [
     "device_seconds",
     "limit",
     "closed",
+    "bred",
+    "known",
 ]  # fields that are JSON as they are
 
 
@@ -185,16 +243,60 @@ def summary(study: Study, campaign: Campaign) -> Summary:
         metric=study.metric,
         mode=study.direction.value,
         unit=campaign.unit,
+        also={name: str(mode) for name, mode in study.goal.also.items()},
         counts={state.value: states[state] for state in TrialState},
         incumbent=None
         if best is None
         else Incumbent(best.number, best.best_value, best.best_step, best.state.value, best.params),
+        front=_front(study),
         rungs=tuple(_as_reported(row, study.direction.sign) for row in study.scheduler.table()),
         max_step=study.scheduler.max_step,
         steps=study.steps,
         device_seconds=held * campaign.workers.ranks,
         limit=study.limit,
         closed=study.closed or "",
+        bred=sum(trial.parent is not None for trial in study.trials.values()),
+        known=study.known,
+        warm_start=tuple(map(os.fspath, campaign.warm_start)),
+    )
+
+
+def front_lines(front: Sequence[Leader], unit: str) -> list[str]:
+    """Write trials of the Pareto front as a table: what each reported last, and its parameters.
+
+    Examples
+    --------
+    >>> leader = Leader(3, {"loss": 0.25, "memory": 12.0}, 9, "completed", {"lr": 0.1})
+    >>> print(*front_lines([leader], "epoch"), sep="\\n")
+       trial          loss        memory   epoch  parameters
+           3          0.25            12       9  lr=0.1
+    """
+    names = list(front[0].values) if front else []
+    widths = [max(14, len(name) + 2) for name in names]
+    cells = "".join(f"{name:>{wide}}" for name, wide in zip(names, widths, strict=True))
+    lines = [f"{'trial':>8}{cells}{unit:>8}  parameters"]
+    for leader in front:
+        row = zip(leader.values.values(), widths, strict=True)
+        cells = "".join(f"{number(given):>{wide}}" for given, wide in row)
+        params = ", ".join(f"{name}={value(given)}" for name, given in leader.params.items())
+        lines.append(f"{leader.number:>8}{cells}{leader.step:>8}  {params}")
+    return lines
+
+
+def _front(study: Study) -> tuple[Leader, ...]:
+    """The Pareto front, the best in the first metric first."""
+    if study.goal.single:
+        return ()
+    names = (study.metric, *study.goal.also)
+    return tuple(
+        Leader(
+            trial.number,
+            {name: trial.metrics[name] for name in names},
+            trial.step,
+            trial.state.value,
+            trial.params,
+        )
+        for trial in sorted(study.front, key=lambda trial: study.goal.sign * trial.value)
     )
 
 
@@ -221,9 +323,14 @@ def _rung_lines(rungs: tuple[RungRow, ...], metric: str, unit: str) -> list[str]
     best = f"best {metric}"
     top = max(row.milestone for row in rungs)
     lines = [f"rungs     {'bracket':>8}" if several else "rungs   "]
-    lines[0] += f"{unit:>8}{'trials':>8}{'went on':>9}  {best:>14}"
+    learned = any(math.isfinite(row.share) for row in rungs)
+    lines[0] += f"{unit:>8}{'trials':>8}{'went on':>9}{'lets on':>9}"[: 34 if learned else 25]
+    lines[0] += f"  {best:>14}"
     for row in reversed(rungs):
         went = "-" if row.milestone == top else f"{row.promoted:,}"
-        cells = f"{row.milestone:>8}{row.recorded:>8,}{went:>9}  {number(row.best):>14}"
+        cells = f"{row.milestone:>8}{row.recorded:>8,}{went:>9}"
+        if learned:
+            cells += f"{row.share:>9.0%}" if math.isfinite(row.share) else f"{'-':>9}"
+        cells += f"  {number(row.best):>14}"
         lines.append((f"{'':<10}{row.bracket:>8}" if several else " " * 8) + cells)
     return lines

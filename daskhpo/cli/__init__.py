@@ -11,11 +11,14 @@ from typing import Any
 import click
 
 import daskhpo
+from daskhpo.cli.comparing import compare, reliability
 from daskhpo.cli.curves import curves
+from daskhpo.cli.lineage import schedule
 from daskhpo.cli.mlpf import mlpf
 from daskhpo.cli.options import Failed
 from daskhpo.cli.reading import best, explain, export, status
 from daskhpo.cli.running import resume, run
+from daskhpo.cli.simulating import simulate
 from daskhpo.cli.upkeep import config, rebuild, verify
 from daskhpo.exceptions import CampaignError, DaskhpoError, DataError, SchedulerError, SpaceError
 
@@ -55,5 +58,9 @@ def hpo() -> None:
 
 for verb in (run, resume, status, best, explain, export, verify, rebuild, curves, mlpf, config):
     hpo.add_command(verb)
+hpo.add_command(reliability)
+hpo.add_command(compare)
+hpo.add_command(schedule)
+hpo.add_command(simulate)
 
 main = hpo

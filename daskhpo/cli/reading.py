@@ -11,10 +11,11 @@ import click
 
 from daskhpo.cli import options
 from daskhpo.store.directory import CampaignDirectory
-from daskhpo.wording import listing, number, value
+from daskhpo.wording import count, listing, number, value
 
 if TYPE_CHECKING:
     from daskhpo.analysis.reading import Reading
+    from daskhpo.analysis.rungwatch import RungWatch
 
 __all__ = ["best", "explain", "export", "status"]
 
@@ -26,22 +27,23 @@ WATCH = 2.0  # seconds between two looks
 @click.option("--watch", is_flag=True, help="Look again and again, until the campaign ends.")
 @options.as_json
 def status(directory: CampaignDirectory, watch: bool, as_json: bool) -> None:
-    """How a campaign stands: trials, incumbent, rungs, compute.
+    """How a campaign stands: trials, incumbent, rungs and whether they can be trusted, compute.
 
     \b
     Example:
       daskhpo status runs/first --watch
     """
     from daskhpo.analysis.reading import Reading
+    from daskhpo.analysis.rungwatch import RungWatch
 
-    reading = Reading(directory.path).catch_up()
-    _show(reading, as_json)
+    reading = Reading(directory.path)
+    rungs = RungWatch(reading.study, reading.campaign)
+    _follow(reading, rungs)
+    _show(reading, rungs, as_json)
     while watch and reading.driver is not None:
         time.sleep(WATCH)
-        seen = reading.study.reports, len(reading.study.trials), len(reading.study.running)
-        reading.catch_up()
-        if seen != (reading.study.reports, len(reading.study.trials), len(reading.study.running)):
-            _show(reading, as_json)
+        if _follow(reading, rungs):
+            _show(reading, rungs, as_json)
 
 
 @click.command()
@@ -50,19 +52,23 @@ def status(directory: CampaignDirectory, watch: bool, as_json: bool) -> None:
 def best(directory: CampaignDirectory, as_json: bool) -> None:
     """The best trial so far, and its configuration.
 
+    Where several metrics are traded off, also the trials that no other beats in every one.
+
     \b
     Example:
       daskhpo best runs/first --json
     """
     from daskhpo.analysis.reading import Reading
-    from daskhpo.analysis.summary import summary
+    from daskhpo.analysis.summary import front_lines, summary
 
     reading = Reading(directory.path).catch_up()
     found = summary(reading.study, reading.campaign)
     if found.incumbent is None:
         raise options.Failed(f"{directory.path}: no trial has reported yet")
     if as_json:
-        options.print_json(found.to_dict()["incumbent"])
+        content = found.to_dict()
+        front = {"front": content["front"]} if found.also else {}
+        options.print_json(content["incumbent"] | front)
         return
     incumbent = found.incumbent
     click.echo(
@@ -73,6 +79,10 @@ def best(directory: CampaignDirectory, as_json: bool) -> None:
         [(name, value(given)) for name, given in incumbent.params.items()], indent=2
     ):
         click.echo(line)
+    if found.front:
+        many = count(len(found.front), "trial")
+        click.echo(f"\nthe Pareto front: {many} that no other beats in every metric")
+        click.echo("\n".join(front_lines(found.front, found.unit)))
 
 
 @click.command()
@@ -125,19 +135,30 @@ def export(directory: CampaignDirectory, out: Path, format: str, as_json: bool) 
         click.echo("\n".join(written))
 
 
-def _show(reading: Reading, as_json: bool) -> None:
+def _follow(reading: Reading, rungs: RungWatch) -> bool:
+    """Read what is new; returns whether there was anything."""
+    news = False
+    for fact in reading.facts():
+        rungs.record(fact)
+        news = True
+    return news
+
+
+def _show(reading: Reading, rungs: RungWatch, as_json: bool) -> None:
     from daskhpo.analysis.summary import summary
+    from daskhpo.analysis.verdict import reliability_lines
 
     found = summary(reading.study, reading.campaign)
     driver = reading.driver
     if as_json:
         content: dict[str, Any] = found.to_dict()
         content |= {"driver": str(driver) if driver else None, "torn": reading.torn or None}
+        content["reliability"] = rungs.judge().to_dict()
         options.print_json(content)
         return
     if sys.stdout.isatty() and driver is not None:
         click.clear()
-    click.echo(found.to_text())
+    click.echo("\n".join([found.to_text(), *reliability_lines(rungs.judge())]))
     click.echo(f"driver    {_driver(reading)}")
     if reading.torn and driver is None:
         click.echo(f"note      {reading.torn}; it counts as never written", err=True)

@@ -228,13 +228,68 @@ def test_the_milestones_agree_with_the_scheduler_s_own_table(make, events, mode,
         else:
             decision = made.report(job.number, job.stop, event).decision
             made.tell(job.number, outcomes[decision])
+    brackets_of = {}  # {number: the rung at which it began}
+    for fact in made.directory.facts():
+        if fact["kind"] == "asked":
+            brackets_of.setdefault(fact["number"], fact["rung"])
     for number in made.study.trials:
         found = explain(made.path, number)
         places = {place.milestone: place for place in found.places}
-        bracket, _ = made.study.scheduler._place[number]
+        bracket = brackets_of[number]
         for row in made.study.scheduler.table():
             if row.bracket == bracket:
                 place = places[row.milestone]
                 assert (place.recorded, place.went_on) == (row.recorded, row.promoted)
         json.dumps(found.to_dict(), allow_nan=False)
         assert max(map(len, found.to_text().splitlines())) <= 100
+
+
+LEARNED = {"type": "asha", "max_step": 16}
+
+
+def test_a_learned_ladder_is_told_by_forecasts_and_shares(make):
+    made = make(scheduler=LEARNED)
+    made.pause_at(0.5, 0.6)
+    job = made.study.ask()
+    assert made.report(job.number, 1, 0.4).decision == "continue"
+    assert made.report(job.number, 2, 0.3).decision == "pause"
+    told = texts(made, 2)
+    assert any("(33%), so it may go on" in text for text in told)
+    assert "loss 0.3 (heading for 0.24) is the first value recorded there" in told[-1]
+    found = explain(made.path, 2)
+    assert found.places[1].forecast == pytest.approx(0.24)
+    assert found.places[1].value == 0.3
+    assert "0.3 -> 0.24, rank 1 of 1" in found.to_text()
+    assert "the share that goes on is learned" in found.to_text()
+    assert "the best 1 go on at present" in explain(made.path, 1).outlook
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_an_audited_trial_is_told_that_it_was_drawn(make):
+    made = make(scheduler={"type": "asha", "max_step": 9, "min_step": 1, "eta": 3, "audit": 1.0})
+    made.study.ask()
+    made.report(0, 1, 0.9)
+    assert "drawn to train to the end wherever it ranks" in texts(made, 0)[-1]
+
+
+def test_who_waits_for_a_whole_rung_is_told_so(make):
+    made = make(scheduler={"type": "sha", "max_step": 9, "eta": 3, "trials": 9})
+    made.pause_at(0.5, 0.6)
+    assert "until all 9 of this rung are there: then the best 3 go on" in texts(made, 1)[-1]
+    assert explain(made.path, 1).outlook.endswith("among the best once its rung is full.")
+
+
+def test_where_metrics_are_traded_off_no_values_are_ranked(make):
+    made = make(also={"memory": "min"})
+    job = made.study.ask()
+    made.report(job.number, 1, 0.5, memory=3.0)
+    made.tell(job.number, "paused")
+    found = explain(made.path, 0)
+    assert found.places == ()
+    assert found.outlook == "It may be called back."
+    stopping = {"type": "asha", "max_step": 9, "min_step": 1, "eta": 3, "mode": "stop"}
+    made = make(also={"memory": "min"}, scheduler=stopping)
+    for value in (0.1, 0.5):
+        job = made.study.ask()
+        made.report(job.number, 1, value, memory=value)
+    assert "may go on, so it stopped" in texts(made, 1)[-1]
