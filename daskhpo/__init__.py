@@ -5,12 +5,23 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from daskhpo.schedulers import ASHA, Fifo, Median
 from daskhpo.space import Choice, Constant, Float, Int, Space
 from daskhpo.trial import Decision, Direction, Job, Outcome, Trial, TrialState
 
 if TYPE_CHECKING:
     from daskhpo.campaign import Budget, Campaign, Workers
+    from daskhpo.schedulers import (
+        ASHA,
+        PBT,
+        SHA,
+        FastHyperband,
+        Fifo,
+        Hyperband,
+        Median,
+        OneCut,
+        SwiftHyperband,
+        async_hyperband,
+    )
     from daskhpo.study import Study
     from daskhpo.tuner import Tuner
     from daskhpo.worker.command import CommandObjective
@@ -19,6 +30,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ASHA",
+    "PBT",
+    "SHA",
     "Budget",
     "Campaign",
     "Choice",
@@ -26,27 +39,42 @@ __all__ = [
     "Constant",
     "Decision",
     "Direction",
+    "FastHyperband",
     "Fifo",
     "Float",
+    "Hyperband",
     "Int",
     "Job",
     "Median",
+    "OneCut",
     "Outcome",
     "Space",
     "Study",
+    "SwiftHyperband",
     "Trial",
     "TrialState",
     "Tuner",
     "Workers",
+    "async_hyperband",
 ]
 
 _LAZY = {  # what would make `import daskhpo` slow: {name: module}
+    "ASHA": "daskhpo.schedulers",
     "Budget": "daskhpo.campaign",
     "Campaign": "daskhpo.campaign",
     "CommandObjective": "daskhpo.worker.command",
+    "FastHyperband": "daskhpo.schedulers",
+    "Fifo": "daskhpo.schedulers",
+    "Hyperband": "daskhpo.schedulers",
+    "Median": "daskhpo.schedulers",
+    "OneCut": "daskhpo.schedulers",
+    "PBT": "daskhpo.schedulers",
+    "SHA": "daskhpo.schedulers",
     "Study": "daskhpo.study",
+    "SwiftHyperband": "daskhpo.schedulers",
     "Tuner": "daskhpo.tuner",
     "Workers": "daskhpo.campaign",
+    "async_hyperband": "daskhpo.schedulers",
 }
 
 

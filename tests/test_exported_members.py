@@ -9,8 +9,9 @@ import daskhpo
 
 NAMES = [
     *("ASHA", "Budget", "Campaign", "Choice", "CommandObjective", "Constant", "Decision"),
-    *("Direction", "Fifo", "Float", "Int", "Job", "Median", "Outcome", "Space", "Study"),
-    *("Trial", "TrialState", "Tuner", "Workers"),
+    *("Direction", "FastHyperband", "Fifo", "Float", "Hyperband", "Int", "Job", "Median"),
+    *("OneCut", "Outcome", "PBT", "SHA", "Space", "Study", "SwiftHyperband", "Trial"),
+    *("TrialState", "Tuner", "Workers", "async_hyperband"),
 ]
 
 
