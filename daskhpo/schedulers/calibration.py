@@ -31,6 +31,7 @@ CONFIDENCE = 0.85  # with which the leader of the end is to be let through
 LEADERS = 4  # trials that are taken for leaders
 RIPE = 0.5  # of max_step: before somebody has got this far nobody leads
 PRIOR = (2.0, 0.35)  # leaders that are made up before the first is seen, and their mean place
+LIMIT = 2.5  # times what it would cost to trust every rank: a ladder is not widened beyond
 NEWS = 1.05  # growth of what is recorded after which it is looked at again
 
 # The place of a leader is exponential with an unknown mean, cut at 1: a grid over the mean, and
@@ -175,7 +176,49 @@ class Calibration:
             share = needed_share(evidence) if evidence else START
             # To widen can wait for own evidence: nobody is lost by waiting.
             self.shares[index] = max(least, share if ripe else min(share, START))
+        self.shares = affordable(self.steps, self.shares)
         return True
+
+
+def affordable(steps: Sequence[int], shares: Sequence[float]) -> list[float]:
+    """Narrow shares evenly until a trial costs, on average, what is allowed.
+
+    Where many trials are equally good, as towards the end of a Bayesian search, ranks cannot
+    tell them apart and no width would be enough; nothing is lost by leaving some behind.
+
+    Parameters
+    ----------
+    steps : sequence of int
+        The milestones.
+    shares : sequence of float
+        Of every rung but the last one.
+
+    Returns
+    -------
+    list of float
+        Hundredths.
+
+    Examples
+    --------
+    >>> affordable((1, 2, 4, 8), [0.5, 0.5, 0.5]), affordable((1, 2, 4, 8), [1.0, 1.0, 1.0])
+    ([0.5, 0.5, 0.5], [0.82, 0.82, 0.82])
+    """
+    allowed = LIMIT * _cost(steps, [START] * len(shares))
+    narrower = list(shares)
+    for part in range(100, -1, -1):
+        if _cost(steps, narrower) <= allowed:
+            break
+        narrower = [min(share, START + (share - START) * part / 100) for share in shares]
+    return [int(100 * share + 1e-9) / 100 for share in narrower]
+
+
+def _cost(steps: Sequence[int], shares: Sequence[float]) -> float:
+    """Steps that a trial trains on average when each rung lets its share go on."""
+    cost, reach, before = 0.0, 1.0, 0
+    for step, share in zip(steps, (*shares, 0.0), strict=True):
+        cost += (step - before) * reach
+        reach, before = reach * share, step
+    return cost
 
 
 def places_of_leaders(rungs: Sequence[AnyRung]) -> dict[int, Places]:

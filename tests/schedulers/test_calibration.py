@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from daskhpo.exceptions import SchedulerError
 from daskhpo.samplers import Random
 from daskhpo.schedulers import ASHA
-from daskhpo.schedulers.calibration import FLOOR, START, Calibration, Places, needed_share
+from daskhpo.schedulers.calibration import (
+    FLOOR,
+    LIMIT,
+    START,
+    Calibration,
+    Places,
+    affordable,
+    needed_share,
+)
 from daskhpo.schedulers.rungs import Rung
 from daskhpo.space import Float, Space
 from daskhpo.study import Study
@@ -72,6 +80,24 @@ def test_leaders_that_fill_the_share_evenly_ask_for_more_than_it():
     evenly = tuple(0.45 * (i + 0.5) / 8 for i in range(8))
     assert needed_share([Places(evenly, 0.45)]) > 0.6
     assert needed_share([Places(tuple(place / 10 for place in evenly), 0.45)]) < 0.3
+
+
+@given(
+    st.integers(2, 400),
+    st.lists(st.floats(0.33, 1.0), min_size=12, max_size=12),
+)
+def test_no_ladder_costs_more_than_is_allowed(max_step, shares):
+    steps = [row.milestone for row in ASHA(max_step).table()]
+    wanted = shares[: len(steps) - 1]
+    found = affordable(steps, wanted)
+
+    def cost(shares):
+        reached = np.cumprod([1.0, *shares])
+        return float(np.sum(np.diff([0, *steps]) * reached))
+
+    assert cost(found) <= LIMIT * cost([START] * len(wanted)) + 1e-9
+    assert all(a <= b + 1e-9 for a, b in zip(found, wanted, strict=True))
+    assert all(a >= min(b, START) - 0.01 for a, b in zip(found, wanted, strict=True))
 
 
 # ---------------------------------------------------------------------------- evidence
