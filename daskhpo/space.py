@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import html
-import inspect
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from daskhpo import enumeration
+from daskhpo import forms
+from daskhpo.clauses import Clause
 from daskhpo.domains import Choice, Constant, Domain
+from daskhpo.enumeration import Census
 from daskhpo.exceptions import SpaceError
 from daskhpo.intervals import Float, Int
+from daskhpo.links import linked, named_values, needs, parents_first, pinned
 from daskhpo.scalars import native, nearest, same
 from daskhpo.trial import Params, ParamValue
 
 __all__ = ["Choice", "Constant", "Domain", "Float", "Int", "Space"]
-
-TYPES: dict[str, Any] = {"float": Float, "int": Int, "choice": Choice, "constant": Constant}
 
 
 class Space(Mapping[str, Domain]):
@@ -36,6 +34,8 @@ class Space(Mapping[str, Domain]):
     itself and has one of these values; with several names all must hold. An inactive parameter
     is absent from the configuration. Chains of conditions are allowed.
 
+    :meth:`forbid` takes combinations of values out of the space, :meth:`fix` pins parameters.
+
     Parameters
     ----------
     domains : mapping, optional
@@ -48,7 +48,9 @@ class Space(Mapping[str, Domain]):
     parents : dict
         ``{parameter: the values of it that conditions name}``.
     groups : list of list of str
-        The parameters, parents first, those linked by conditions together.
+        The parameters, parents first, those linked by conditions or clauses together.
+    forbidden : tuple of Clause
+        The combinations of values that are not part of the space.
 
     Raises
     ------
@@ -75,23 +77,89 @@ class Space(Mapping[str, Domain]):
     array([1.  , 0.25, 0.5 ])
     """
 
-    __slots__ = ("_dimensions", "_domains", "_order", "_size", "groups", "parents")
+    __slots__ = ("_censuses", "_dimensions", "_domains", "_order", "forbidden", "groups", "parents")
 
     def __init__(self, domains: Mapping[str, Any] | None = None, /, **named: Any) -> None:
-        given = dict(domains or {}) | named
         if domains and (twice := sorted(set(domains) & set(named))):
             raise SpaceError(f"parameter {twice[0]!r} is given twice; names must differ")
-        self._domains: dict[str, Domain] = {}
-        for name, value in given.items():
-            if not isinstance(name, str) or not name:
-                raise SpaceError(f"parameter name {name!r} must be a text that is not empty")
-            self._domains[name] = _domain(name, value)
-        self._order = _parents_first(self._domains)
-        self.parents = enumeration.named_values(self._domains)
-        self.groups = enumeration.linked(self._domains, self._order)
+        given = dict(domains or {}) | named
+        self._domains = {name: forms.domain(name, value) for name, value in given.items()}
+        self._order = parents_first(self._domains)
+        self.parents = named_values(self._domains)
         varying = (name for name, domain in self._domains.items() if domain.size > 1)
         self._dimensions = {name: index for index, name in enumerate(varying)}
-        self._size = enumeration.count(self)
+        self._restrict(())
+
+    def _restrict(self, clauses: Sequence[Clause]) -> None:
+        self.forbidden = tuple(clauses)
+        self.groups = linked(self._domains, self._order, [clause.entries for clause in clauses])
+        self._censuses: dict[int | None, Census] = {}  # {resolution of a grid, None: of the space}
+
+    def forbid(self, *clauses: Mapping[str, Any]) -> Space:
+        """Return this space without some combinations of values.
+
+        Use it for what is known to be useless or impossible: batches that do not fit the memory,
+        a learning rate at which an optimiser diverges. Samplers then never propose it.
+
+        Parameters
+        ----------
+        *clauses : mapping
+            ``{parameter: value, list of values, or range {"low": ..., "high": ...}}``. Forbidden
+            is every configuration in which all of a clause's parameters are active and have such
+            values. Ranges include their bounds; one of the two may be left out.
+
+        Raises
+        ------
+        SpaceError
+            When a clause names an unknown parameter or a value that it cannot have, the clauses
+            leave nothing of the space, or a parameter is called ``forbidden``.
+
+        Examples
+        --------
+        >>> space = Space(lr=Float(0.0, 1.0), opt=["adam", "sgd"])
+        >>> space = space.forbid({"opt": "sgd", "lr": {"low": 0.01}})
+        >>> space.contains({"lr": 0.1, "opt": "sgd"}), space.contains({"lr": 0.1, "opt": "adam"})
+        (False, True)
+        """
+        every = [*self.forbidden, *(Clause.read(clause, self._domains) for clause in clauses)]
+        forms.write(self._domains, every)  # refuses what a campaign file could not say
+        made = self._with(every)
+        if not made.size:
+            straw = next(c for k, c in enumerate(every, 1) if not self._with(every[:k]).size)
+            raise SpaceError(f"forbidden: {straw}; nothing is left of the space")
+        return made
+
+    def _with(self, clauses: Sequence[Clause]) -> Space:
+        made = Space(self._domains)
+        made._restrict(clauses)
+        return made
+
+    def fix(self, values: Params | None = None, /, **named: ParamValue) -> Space:
+        """Return this space with some parameters pinned to one value each.
+
+        Parameters that can then never be active, for want of a parent's value, are left out.
+
+        Parameters
+        ----------
+        values : mapping, optional
+            Names and values, for names that are no Python identifiers.
+        **named
+            Names and values.
+
+        Raises
+        ------
+        SpaceError
+            When a name is unknown, or a value is not allowed or forbidden.
+
+        Examples
+        --------
+        >>> Space(lr=Float(0.0, 1.0), opt=["adam", "sgd"]).fix(lr=0.1)
+        Space(lr=Constant(0.1), opt=Choice(['adam', 'sgd']))
+        """
+        given = dict(values or {}) | named
+        domains = pinned(self._domains, self._order, given)
+        kept = (clause.pinned(given, domains) for clause in self.forbidden)
+        return Space(domains).forbid(*(clause for clause in kept if clause is not None))
 
     def __getitem__(self, name: str) -> Domain:
         return self._domains[name]
@@ -115,7 +183,7 @@ class Space(Mapping[str, Domain]):
     @property
     def size(self) -> float:
         """Number of different configurations: an int, or ``math.inf``."""
-        return self._size
+        return self._census(None).many
 
     def active(self, name: str, params: Params) -> bool:
         """Whether a parameter takes part, given the values of the others.
@@ -133,8 +201,21 @@ class Space(Mapping[str, Domain]):
         )
 
     def sample(self, rng: np.random.Generator) -> dict[str, ParamValue]:
-        """Draw a configuration, evenly over the unit cube."""
-        return self.decode(rng.random(self.dimension))
+        """Draw a configuration, evenly over the part of the unit cube that is not forbidden."""
+        return self.decode(self.evade(rng.random(self.dimension)))
+
+    def evade(self, unit: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Move a point of the unit cube to where nothing is forbidden.
+
+        Points that cover the cube evenly then cover evenly what is allowed, however small it is.
+        They have the shape (dimension,).
+
+        Examples
+        --------
+        >>> Space(x=Float(0.0, 1.0)).forbid({"x": {"low": 0.5}}).evade(np.array([0.8]))
+        array([0.4])
+        """
+        return self._census(None).evade(unit) if self.forbidden else unit
 
     def decode(self, unit: Sequence[float] | npt.NDArray[np.float64]) -> dict[str, ParamValue]:
         """Turn a point of the unit cube into a configuration.
@@ -148,7 +229,8 @@ class Space(Mapping[str, Domain]):
         Returns
         -------
         dict
-            Native Python values of the active parameters, in the order of the space.
+            Native Python values of the active parameters, in the order of the space. The
+            combination may be a forbidden one, see :meth:`evade`.
         """
         if len(unit) != self.dimension:
             raise SpaceError(f"a point has {len(unit)} coordinates; it needs {self.dimension}")
@@ -200,7 +282,7 @@ class Space(Mapping[str, Domain]):
                 if name in params:
                     raise SpaceError(
                         f"parameter {name!r} is {params[name]!r}, but it is not active here; "
-                        f"it needs {_needs(domain)}"
+                        f"it needs {needs(domain)}"
                     )
                 continue
             if name not in params:
@@ -210,6 +292,9 @@ class Space(Mapping[str, Domain]):
                     f"parameter {name!r} is {params[name]!r}; it must be {domain.allowed}"
                 )
             found[name] = native(params[name])  # type: ignore[assignment]
+        for clause in self.forbidden:
+            if clause.matches(found):
+                raise SpaceError(f"the configuration {found!r} is forbidden: {clause}")
         return {name: found[name] for name in self._domains if name in found}
 
     def contains(self, params: Params) -> bool:
@@ -234,21 +319,26 @@ class Space(Mapping[str, Domain]):
         {'n': 1, 'opt': 'sgd'}
         """
         for index in range(self.grid_size(resolution)):
-            yield enumeration.point(self, index, resolution)
+            yield self._census(resolution).point(index)
 
     def grid_size(self, resolution: int = 5) -> int:
         """Number of points of :meth:`grid`."""
-        return int(enumeration.count(self, _resolved(resolution)))
+        return int(self._census(resolution).many)
 
     def grid_point(self, index: int, resolution: int = 5) -> dict[str, ParamValue] | None:
         """Point ``index`` of :meth:`grid`, or None beyond its end."""
         if not 0 <= index < self.grid_size(resolution):
             return None
-        return enumeration.point(self, index, resolution)
+        return self._census(resolution).point(index)
+
+    def _census(self, resolution: int | None) -> Census:
+        if resolution not in self._censuses:
+            self._censuses[resolution] = Census(self, resolution)
+        return self._censuses[resolution]
 
     def to_dict(self) -> dict[str, Any]:
         """The space as a campaign file writes it; JSON, defaults left out."""
-        return {name: domain.to_dict() for name, domain in self._domains.items()}
+        return forms.write(self._domains, self.forbidden)
 
     @classmethod
     def from_dict(cls, form: Mapping[str, Any]) -> Space:
@@ -258,7 +348,9 @@ class Space(Mapping[str, Domain]):
         ----------
         form : mapping
             ``{name: {"type": "float" | "int" | "choice" | "constant", ...}}`` with the arguments
-            of the domain as further keys; or ``{name: value}`` and ``{name: [values]}``.
+            of the domain as further keys; or ``{name: value}`` and ``{name: [values]}``. The key
+            ``forbidden`` with a list of mappings stands for the clauses of :meth:`forbid`; with
+            anything else it is a parameter.
 
         Raises
         ------
@@ -272,7 +364,8 @@ class Space(Mapping[str, Domain]):
         """
         if not isinstance(form, Mapping):
             raise SpaceError(f"a space is {form!r}; it must be a mapping of names to domains")
-        return cls({name: _from_form(str(name), value) for name, value in form.items()})
+        domains, clauses = forms.read(form)
+        return cls(domains).forbid(*clauses)
 
     def fingerprint(self) -> str:
         """First 16 digits of the SHA-256 of the canonical JSON form, order included."""
@@ -287,99 +380,16 @@ class Space(Mapping[str, Domain]):
     def __hash__(self) -> int:
         return hash(self.fingerprint())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Space.from_dict, (self.to_dict(),)
+
     def __repr__(self) -> str:
+        clauses = ", ".join(repr(clause.to_dict()) for clause in self.forbidden)
+        forbid = f".forbid({clauses})" if clauses else ""
         if all(name.isidentifier() for name in self):
-            return f"Space({', '.join(f'{name}={domain!r}' for name, domain in self.items())})"
-        return f"Space({dict(self)!r})"
+            named = ", ".join(f"{name}={domain!r}" for name, domain in self.items())
+            return f"Space({named}){forbid}"
+        return f"Space({dict(self)!r}){forbid}"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td><code>{html.escape(name)}</code></td>"
-            f"<td>{type(domain).__name__}</td><td>{html.escape(domain.allowed)}"
-            f"{', log scale' if getattr(domain, 'log', False) else ''}</td>"
-            f"<td>{html.escape(_needs(domain))}</td></tr>"
-            for name, domain in self.items()
-        )
-        size = "infinitely many" if math.isinf(self.size) else f"{self.size:,}"
-        return (
-            "<table><caption>"
-            f"Space: {len(self)} parameters, {size} configurations</caption>"
-            "<thead><tr><th>parameter</th><th>type</th><th>values</th><th>active when</th></tr>"
-            f"</thead><tbody>{rows}</tbody></table>"
-        )
-
-
-def _domain(name: str, value: Any) -> Domain:
-    """Read ``value`` as a domain: bare values are constants, lists are choices."""
-    if isinstance(value, Float | Int | Choice | Constant):
-        return value
-    try:
-        return Choice(value) if isinstance(value, list | tuple) else Constant(value)
-    except SpaceError as error:
-        raise SpaceError(f"parameter {name!r}: {error}") from None
-
-
-def _from_form(name: str, form: Any) -> Domain:
-    """Read one parameter of a campaign file."""
-    if not isinstance(form, Mapping):
-        return _domain(name, form)
-    kind = form.get("type")
-    if not isinstance(kind, str) or kind not in TYPES:
-        raise SpaceError(f"parameter {name!r} has type {kind!r}; {nearest(kind, TYPES)}")
-    arguments = {str(key): value for key, value in form.items() if key != "type"}
-    signature = inspect.signature(TYPES[kind])
-    for key in arguments:
-        if key not in signature.parameters:
-            raise SpaceError(
-                f"parameter {name!r} ({kind}) has the unknown key {key!r}; "
-                f"{nearest(key, signature.parameters)}"
-            )
-    for key, parameter in signature.parameters.items():
-        if parameter.default is inspect.Parameter.empty and key not in arguments:
-            raise SpaceError(f"parameter {name!r} ({kind}) lacks the key {key!r}")
-    try:
-        made: Domain = TYPES[kind](**arguments)
-    except SpaceError as error:
-        raise SpaceError(f"parameter {name!r}: {error}") from None
-    return made
-
-
-def _parents_first(domains: Mapping[str, Domain]) -> list[str]:
-    """Check all conditions; return the names so that parents come before their children."""
-    for name, domain in domains.items():
-        for parent, values in domain.when.items():
-            if parent not in domains:
-                near = nearest(parent, domains)
-                raise SpaceError(f"when of {name!r} names the unknown parameter {parent!r}; {near}")
-            if math.isinf(domains[parent].size):
-                raise SpaceError(
-                    f"when of {name!r} names {parent!r}, which has infinitely many "
-                    "values; it must be a Choice, an Int or a Float with a step"
-                )
-            for value in values:
-                if not domains[parent].contains(value):
-                    raise SpaceError(
-                        f"when of {name!r} has {value!r} for {parent!r}; it must be "
-                        f"{domains[parent].allowed}"
-                    )
-    order: list[str] = []
-    while len(order) < len(domains):
-        ready = [n for n in domains if n not in order and set(domains[n].when) <= set(order)]
-        if not ready:
-            stuck = [name for name in domains if name not in order]
-            raise SpaceError(f"when of {', '.join(stuck)} leads back to itself; it must not")
-        order += ready
-    return order
-
-
-def _needs(domain: Domain) -> str:
-    """The conditions of a domain in words."""
-    return " and ".join(
-        f"{parent} = {' or '.join(map(repr, values))}" for parent, values in domain.when.items()
-    )
-
-
-def _resolved(resolution: object) -> int:
-    if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 1:
-        raise SpaceError(f"resolution of a grid is {resolution!r}; it must be 1 or more")
-    return resolution
+        return forms.table(self)

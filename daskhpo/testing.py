@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from daskhpo.samplers.base import Sampler
+from daskhpo.samplers.base import Learner, Sampler
 from daskhpo.samplers.random import Random
 from daskhpo.schedulers.base import Scheduler
 from daskhpo.space import Choice, Constant, Float, Int, Space
@@ -37,6 +37,19 @@ SPACES: dict[str, Space] = {
         opt=Choice(["adam", "sgd"]),
         momentum=Float(0.0, 1.0, when={"opt": "sgd"}),
         seed=Constant(None),
+    ),
+    "forbidden": Space(
+        opt=Choice(["adam", "sgd", "lamb"]),
+        lr=Float(1e-5, 1e-1, log=True),
+        batch=Int(16, 64, step=16),
+        momentum=Float(0.0, 1.0, when={"opt": "sgd"}),
+    ).forbid(
+        {"opt": "sgd", "lr": {"low": 1e-3}},
+        {"batch": [48, 64], "lr": {"high": 1e-4}},
+        {"momentum": {"low": 0.5}, "batch": 16},
+    ),
+    "hardly anything": Space(x=Float(0.0, 1.0), n=Int(1, 1000)).forbid(
+        {"x": {"low": 1e-3}}, {"n": {"low": 3}}
     ),
 }
 
@@ -68,7 +81,7 @@ class SamplerSuite:
         assert isinstance(sampler.slow, bool)
 
     def test_proposes_valid_points(self) -> None:
-        """Every proposal is in the space, in every kind of space."""
+        """Every proposal is in every kind of space, and none is forbidden."""
         for space in SPACES.values():
             for params in self.drive(self.make(space, 0)):
                 space.validate(params)
@@ -131,6 +144,38 @@ class SamplerSuite:
                 return
             space.validate(params)
             sampler.pend(number, params)
+
+    def test_takes_several_metrics(self) -> None:
+        """Where metrics are traded off, values are tuples, and inf for a failed trial."""
+        space = SPACES["mixed"]
+        sampler = self.make(space, 0)
+        for number in range(self.trials):
+            if (params := sampler.suggest(number)) is None:
+                return
+            space.validate(params)
+            sampler.pend(number, params)
+            size = sum(map(len, map(str, params.values())))
+            for step in (1, 3):
+                sampler.tell(number, step, (1.0 / step + size, 1e9 * size, -float(number)))
+            if number % 5 == 0:
+                sampler.tell(number, 3, math.inf)
+
+    def test_learns_from_earlier_campaigns(self) -> None:
+        """It goes on with what they found, and tries it again only when nothing else is left."""
+        for space in SPACES.values():
+            sampler = self.make(space, 0)
+            if not isinstance(sampler, Learner):
+                return
+            rng = np.random.default_rng(1)
+            known = [space.sample(rng) for _ in range(6)]
+            for index, params in enumerate(known):
+                sampler.learn(params, 1 + index % 3, float(index))
+            proposed = self.drive(sampler)
+            for params in proposed:
+                space.validate(params)
+            if math.isfinite(space.size):
+                left = int(space.size) - len({json.dumps(params) for params in known})
+                assert not any(params in known for params in proposed[:left])
 
     def test_does_not_hang_in_a_space_that_is_used_up(self) -> None:
         """More trials than configurations: it repeats some, or says that it has no more."""
@@ -253,6 +298,8 @@ class Rehearsal:
         assert job.stop > job.start or again, f"{job} has nothing to train"
         self.begun.append((job.number, job.attempt))
         self._idle -= 1
+        if job.parent is not None and job.attempt == 0:
+            self._kept[job.number] = self._kept.get(job.parent, 0)
         step = min(self._kept.get(job.number, 0), job.start)
         self._stays.append(_Stay(job, step, job.stop))
         return True
@@ -364,7 +411,7 @@ class SchedulerSuite:
 
     def test_every_execution_ends(self) -> None:
         """Any number of workers, any order, any mishaps: nothing is left running or waiting."""
-        for seed in range(20):
+        for seed in range(10):
             study, _ = self.rehearse(seed)
             left = {trial.state for trial in study.trials.values() if not trial.state.final}
             assert left <= {TrialState.PAUSED}, f"seed {seed}: {left} at the end"
@@ -384,16 +431,58 @@ class SchedulerSuite:
             study, facts = self.rehearse(seed)
             assert standing(self.study().replay(facts)) == standing(study), f"seed {seed}"
 
+    def test_goes_on_after_a_replay(self) -> None:
+        """A replayed study decides as the one that lived, also where that was asked in vain."""
+        for seed in range(20):
+            study, facts = self.rehearse(seed)
+            again = self.study().replay(facts)
+            for each in (study, again):
+                rng = np.random.default_rng(seed)
+                Rehearsal(each, workers=2, rng=rng, mishaps=2).run(trials=(each.limit or 0) + 5)
+            assert standing(study) == standing(again), f"seed {seed}"
+
+    def test_somebody_completes(self) -> None:
+        """With one worker as with one for each trial, though all but one may fail."""
+        for seed in range(10):
+            for workers in (1, 40):
+                study, _ = self.rehearse(seed, workers=workers, mishaps=0)
+                states = {trial.state for trial in study.trials.values()}
+                assert TrialState.COMPLETED in states, f"seed {seed}, {workers} workers: {states}"
+                study, _ = self.rehearse(seed, workers=workers)
+                states = {trial.state for trial in study.trials.values()}
+                gone = {TrialState.FAILED, TrialState.STOPPED}
+                assert TrialState.COMPLETED in states or states <= gone, (
+                    f"seed {seed}, {workers} workers: nobody is complete, and some wait: {states}"
+                )
+
+    def test_nobody_waits_for_a_rung_that_is_never_full(self) -> None:
+        """At the end it is ready for more trials, which come to their end, or nobody is paused."""
+        for seed in range(10):
+            study, _ = self.rehearse(seed)
+            if study.scheduler.admits():
+                most = (study.limit or 0) + 7
+                rng = np.random.default_rng(seed)
+                Rehearsal(study, workers=3, rng=rng, mishaps=3).run(trials=most)
+                begun = sum(trial.parent is None for trial in study.trials.values())
+                assert begun == most or not study.scheduler.admits(), f"seed {seed}: {begun}"
+            else:
+                states = {trial.state for trial in study.trials.values()}
+                assert TrialState.PAUSED not in states, f"seed {seed}: some wait for others"
+
     def study(self, emit: Callable[[Fact], object] | None = None) -> Study:
         """Return a new study with a new scheduler."""
         space = SPACES["mixed"]
         return Study(space, self.make(), Random(space, seed=0), metric="loss", emit=emit)
 
-    def rehearse(self, seed: int) -> tuple[Study, list[Fact]]:
-        """Return a study after an execution that ``seed`` draws, and its facts."""
+    def rehearse(
+        self, seed: int, *, workers: int | None = None, mishaps: int | None = None
+    ) -> tuple[Study, list[Fact]]:
+        """Return a study after an execution, and its facts; ``seed`` draws what is not given."""
         rng = np.random.default_rng(seed)
         facts: list[Fact] = []
         study = self.study(lambda fact: facts.append(json.loads(json.dumps(fact))))
-        workers, mishaps, trials = (int(rng.integers(1, most)) for most in (9, 20, 30))
+        several, many, trials = (int(rng.integers(1, most)) for most in (9, 20, 30))
+        workers = several if workers is None else workers
+        mishaps = many if mishaps is None else mishaps
         Rehearsal(study, workers=workers, rng=rng, mishaps=mishaps).run(trials)
         return study, facts

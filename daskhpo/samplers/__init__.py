@@ -1,7 +1,9 @@
 """Samplers: what to try next.
 
 :class:`Random` and :class:`Sobol` cover the space, :class:`Grid` exhausts it, :class:`Bayes`
-learns from the results with scikit-optimize. Each is imported when it is first used.
+learns from the results with scikit-optimize, :class:`KDE` as BOHB does, :class:`Quantile` with
+boosted trees; :class:`Prior` stays near what is known to be good. Each is imported when it is
+first used.
 """
 
 from __future__ import annotations
@@ -18,19 +20,35 @@ from daskhpo.scalars import nearest
 if TYPE_CHECKING:
     from daskhpo.samplers.bayes import Bayes
     from daskhpo.samplers.grid import Grid
+    from daskhpo.samplers.kde import KDE
+    from daskhpo.samplers.prior import Prior
+    from daskhpo.samplers.quantile import Quantile
     from daskhpo.samplers.random import Random
     from daskhpo.samplers.sobol import Sobol
     from daskhpo.space import Space
 
-__all__ = ["Bayes", "Grid", "Random", "Sampler", "Sobol", "make_sampler"]
+__all__ = [
+    "KDE",
+    "Bayes",
+    "Grid",
+    "Prior",
+    "Quantile",
+    "Random",
+    "Sampler",
+    "Sobol",
+    "make_sampler",
+]
 
 HOMES = {  # {class: module}
     "Bayes": "daskhpo.samplers.bayes",
     "Grid": "daskhpo.samplers.grid",
+    "KDE": "daskhpo.samplers.kde",
+    "Prior": "daskhpo.samplers.prior",
+    "Quantile": "daskhpo.samplers.quantile",
     "Random": "daskhpo.samplers.random",
     "Sobol": "daskhpo.samplers.sobol",
 }
-TYPES = {name.lower(): name for name in HOMES}  # {"type" of a campaign file: class}
+TYPES = {name.lower(): name for name in HOMES} | {"bohb": "KDE"}  # {"type" in a file: class}
 
 
 def __getattr__(name: str) -> Any:
@@ -45,7 +63,8 @@ def make_sampler(settings: Mapping[str, Any], space: Space, seed: int = 0) -> Sa
     Parameters
     ----------
     settings : mapping
-        ``type`` (``"random"``, ``"grid"``, ``"sobol"``, ``"bayes"``) and arguments of that class.
+        ``type`` (``"random"``, ``"grid"``, ``"sobol"``, ``"bayes"``, ``"kde"`` or ``"bohb"``,
+        ``"quantile"``, ``"prior"``) and arguments of that class.
     space : Space
         What to search.
     seed : int

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from daskhpo.clauses import Entry
 from daskhpo.domains import Choice, Domain
-from daskhpo.intervals import Int
+from daskhpo.intervals import Float, Int
 from daskhpo.space import Space
 
 __all__ = ["Array", "Features"]
@@ -61,8 +62,40 @@ class Features:
         array of shape (m, d), bool array of shape (m, d)
             The points, 0.5 where inactive; and what is active.
         """
-        snapped = np.full(units.shape, 0.5)
+        snapped, active = self._walk(units)
         mask = np.zeros(units.shape, bool)
+        for name, column in self.space.dimensions.items():
+            mask[:, column] = active[name]
+        return snapped, mask
+
+    def forbidden(self, units: Array) -> npt.NDArray[np.bool_]:
+        """Say which points decode to a forbidden configuration.
+
+        On the bounds of ranges, where rounding matters, it may say so of an allowed one as well.
+
+        Parameters
+        ----------
+        units : array of shape (m, d)
+            Points of the unit cube.
+
+        Returns
+        -------
+        bool array of shape (m,)
+        """
+        found = np.zeros(len(units), bool)
+        if not self.space.forbidden:
+            return found
+        snapped, active = self._walk(units)
+        for clause in self.space.forbidden:
+            met = np.ones(len(units), bool)
+            for name, entry in clause.entries.items():
+                met &= active[name] & self._held(name, entry, snapped)
+            found |= met
+        return found
+
+    def _walk(self, units: Array) -> tuple[Array, dict[str, npt.NDArray[np.bool_]]]:
+        """Snap parameter by parameter; also return ``{parameter: where it is active}``."""
+        snapped = np.full(units.shape, 0.5)
         active: dict[str, npt.NDArray[np.bool_]] = {}
         for name in (name for group in self.space.groups for name in group):  # parents first
             domain, column = self.space[name], self.space.dimensions.get(name)
@@ -72,8 +105,7 @@ class Features:
             active[name] = on
             if column is not None:
                 snapped[on, column] = _snap(domain, units[on, column])
-                mask[:, column] = on
-        return snapped, mask
+        return snapped, active
 
     def columns(self, units: Array) -> Array:
         """Turn points into columns: one per number, one per value of a choice of three or more.
@@ -110,6 +142,26 @@ class Features:
         close = np.abs(snapped[:, [column]] - np.array(places)) < 1e-13
         agrees: npt.NDArray[np.bool_] = close.any(axis=1)
         return agrees
+
+    def _held(self, name: str, entry: Entry, snapped: Array) -> npt.NDArray[np.bool_]:
+        """Whether the entry of a clause holds, row by row, where the parameter is active."""
+        column, held = self.space.dimensions.get(name), np.zeros(len(snapped), bool)
+        if column is None:  # the parameter has one value, and entries name possible values only
+            return ~held
+        slack = _rounding(self.space[name])
+        for first, last in entry.spans:
+            held |= (snapped[:, column] > first - slack) & (snapped[:, column] < last + slack)
+        return held
+
+
+def _rounding(domain: Domain) -> float:
+    """How far decoding and encoding may move a coordinate."""
+    if not isinstance(domain, Float) or domain.step is not None:
+        return 1e-13  # less than half a cell
+    low, high = domain.low, domain.high
+    if domain.log:
+        low, high = math.log(low), math.log(high)
+    return 1e-15 * (1 + max(1.0, abs(low), abs(high)) / (high - low))
 
 
 def _snap(domain: Domain, units: Array) -> Array:

@@ -16,7 +16,8 @@ class Grid:
     """Goes through all combinations, the last parameter fastest, and then has no more.
 
     Use it for a few parameters with few values, where every combination is wanted in a table.
-    Finite domains show all their values. Conditions are respected: no combination occurs twice.
+    Finite domains show all their values. Conditions are respected: no combination occurs twice,
+    and no forbidden one at all.
 
     Parameters
     ----------

@@ -15,7 +15,8 @@ class Random:
     """Draws every configuration independently of all others.
 
     Use it as the baseline that every other sampler has to beat, and where thousands of trials
-    are stopped early: it never repeats itself in a continuous space and costs nothing.
+    are stopped early: it never repeats itself in a continuous space and costs nothing. Forbidden
+    combinations are never drawn, see :meth:`~daskhpo.space.Space.sample`.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ import numpy as np
 
 from daskhpo.samplers.features import Array
 
-__all__ = ["prolonged", "winsorised"]
+__all__ = ["comparable", "prolonged", "scalarised", "winsorised"]
 
 
 def prolonged(
@@ -84,4 +84,88 @@ def winsorised(values: Array) -> Array:
             cut = np.minimum(values / scale, highest)
     spread = cut.std()
     scores: Array = (cut - cut.mean()) / spread if spread > 1e-14 else np.zeros(len(values))
+    return scores
+
+
+def scalarised(values: Array, rng: np.random.Generator) -> Array:
+    r"""Trade several metrics off against one another, with weights that are drawn anew each time.
+
+    Whoever minimises the result finds one point of the Pareto front, a different one for other
+    weights; so a campaign that weighs anew for each suggestion explores the whole front.
+
+    Parameters
+    ----------
+    values : array of shape (n, m)
+        Metrics, all to be small; rows that are not finite are failed trials.
+    rng : numpy.random.Generator
+        Draws the weights, evenly over all that add up to 1.
+
+    Returns
+    -------
+    array of shape (n,)
+        The metric itself where there is only one; inf for failed trials.
+
+    Notes
+    -----
+    The augmented Tchebycheff function :math:`\max_j w_j f_j + 0.05 \sum_j w_j f_j` of Knowles,
+    ParEGO, IEEE Trans. Evolutionary Computation 10, 50 (2006), of metrics that go from 0 (the
+    best seen) to 1 (the worst). Before, bad outliers are cut off as :func:`winsorised`
+    does: one trial of 1 TB would otherwise make all others equal.
+
+    Examples
+    --------
+    >>> values = np.array([[1.0, 5.0], [2.0, 4.0], [3.0, 9.0]])
+    >>> int(scalarised(values, np.random.default_rng(0)).argmax())
+    2
+    """
+    result = np.full(len(values), np.inf)
+    fine = np.isfinite(values).all(axis=1)
+    if values.shape[1] == 1:
+        result[fine] = values[fine, 0]
+    elif fine.any():
+        weights = rng.dirichlet(np.ones(values.shape[1]))
+        scores = np.column_stack([winsorised(column) for column in values[fine].T])
+        spread = np.maximum(np.ptp(scores, axis=0), 1e-14)
+        weighed = weights * (scores - scores.min(axis=0)) / spread
+        result[fine] = weighed.max(axis=1) + 0.05 * weighed.sum(axis=1)
+    return result
+
+
+def comparable(
+    values: Array,
+    steps: Array,
+    gains: Mapping[tuple[int, int], Sequence[Array]],
+    rng: np.random.Generator,
+) -> Array:
+    """Bring results of different steps and metrics to one scale: what surrogates are fitted to.
+
+    Parameters
+    ----------
+    values : array of shape (n, m)
+        Last values of each trial; rows that are not finite are failed trials.
+    steps : array of shape (n,)
+        Their steps.
+    gains : mapping
+        ``{(step, later step): changes, an array of shape (m,) for each trial seen at both}``.
+    rng : numpy.random.Generator
+        Weighs the metrics where there are several.
+
+    Returns
+    -------
+    array of shape (n,)
+        Mean 0 and standard deviation 1 among the trials that did not fail; a failed one is as
+        bad as the worst.
+    """
+    columns = [
+        prolonged(
+            column, steps, {pair: [float(g[j]) for g in many] for pair, many in gains.items()}
+        )
+        for j, column in enumerate(values.T)
+    ]
+    merged = scalarised(np.column_stack(columns), rng)
+    fine = np.isfinite(merged)
+    scores = np.zeros(len(merged))
+    if fine.any():
+        scores[fine] = winsorised(merged[fine])
+        scores[~fine] = scores[fine].max()
     return scores

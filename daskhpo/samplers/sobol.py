@@ -19,7 +19,8 @@ class Sobol:
 
     Use it instead of :class:`~daskhpo.samplers.random.Random` for up to a few hundred trials
     that together are to cover the space, such as the first ones of a model-based search. Powers
-    of two are the best numbers of trials.
+    of two are the best numbers of trials. Where combinations are forbidden, the points move
+    together into what is left, see :meth:`~daskhpo.space.Space.evade`; none is skipped.
 
     Parameters
     ----------
@@ -59,8 +60,7 @@ class Sobol:
         points = self._points
         if number >= len(points):
             points = self._points = self._sequence(max(6, number.bit_length()))
-        point: npt.NDArray[np.float64] = points[number]
-        return point
+        return self.space.evade(points[number])
 
     def _sequence(self, power: int) -> npt.NDArray[np.float64]:
         """First ``2 ** power`` points, of shape (2 ** power, dimension)."""

@@ -13,8 +13,11 @@ import pytest
 from daskhpo.samplers import Bayes, Sobol
 from daskhpo.samplers import bayes as module
 from daskhpo.samplers.surrogates import GaussianProcess
+from daskhpo.schedulers import ASHA
 from daskhpo.space import Choice, Float, Int, Space
+from daskhpo.study import Study
 from daskhpo.testing import SPACES, SamplerSuite
+from daskhpo.trial import Answer, Decision, Outcome, TrialState
 
 PLANE = Space(x=Float(0.0, 1.0), y=Float(0.0, 1.0))
 
@@ -35,6 +38,8 @@ def run(sampler, objective, trials, first=0):
 
 
 class TestGaussianProcess(SamplerSuite):
+    trials = 14
+
     def make(self, space, seed):
         return Bayes(space, seed=seed, startup=6)
 
@@ -93,12 +98,71 @@ class TestLearning:
             later += [params["x"]] if number >= 10 else []
         assert np.median(np.abs(np.array(later) - 0.2)) < 0.1
 
-    def test_a_later_result_replaces_an_earlier_one(self):
-        sampler = Bayes(PLANE, seed=1, startup=4)
-        run(sampler, bowl, 4)
-        sampler.tell(2, 5, 0.25)
-        assert sampler._results[2] == (5, 0.25)
-        assert len(sampler._results) == 4
+    def test_learns_from_trials_that_were_stopped_or_paused(self):
+        space = Space(x=Float(0.0, 1.0))
+        study = Study(space, ASHA(max_step=81, eta=3), Bayes(space, seed=4, startup=8), metric="a")
+        while len(study.trials) < 12:
+            job = study.ask()
+            states = [trial.state for trial in study.trials.values()]
+            assert TrialState.COMPLETED not in states
+            step, answer = job.start, Answer(Decision.CONTINUE, job.stop)
+            while answer.decision is Decision.CONTINUE:
+                step += 1
+                loss = (job.params["x"] - 0.2) ** 2 + 1 / step
+                answer = study.report(job.number, job.attempt, step, {"a": loss})
+            study.tell(job.number, job.attempt, Outcome.PAUSED)
+        later = [study.trials[number].params["x"] for number in range(8, 12)]
+        assert np.abs(np.array(later) - 0.2).max() < 0.1
+
+
+class TestSeveralMetrics:
+    def test_the_front_is_found_along_its_length(self):
+        space = Space(x=Float(0.0, 1.0), y=Float(0.0, 1.0))
+        sampler = Bayes(space, seed=1)
+        tried = []
+        for number in range(40):
+            params = sampler.suggest(number)
+            x, y = params.values()
+            tried.append((x, y))
+            sampler.pend(number, params)
+            # The front is y = 0.5, 0.2 < x < 0.8; the second metric is in bytes, say.
+            bend = (y - 0.5) ** 2
+            sampler.tell(number, 1, ((x - 0.2) ** 2 + bend, 1e9 * ((x - 0.8) ** 2 + bend)))
+        later = np.array(tried[12:])
+        assert np.median(np.abs(later[:, 1] - 0.5)) < 0.05
+        thirds = np.histogram(later[:, 0], [0.15, 0.4, 0.6, 0.85])[0]
+        assert (thirds >= 3).all()
+
+    def test_they_are_weighed_anew_for_each_of_a_batch(self):
+        sampler, sobol = Bayes(PLANE, seed=1), Sobol(PLANE, seed=3)
+        for number in range(20):
+            params = sobol.suggest(number)
+            sampler.pend(number, params)
+            sampler.tell(number, 1, ((params["x"] - 0.1) ** 2, (params["x"] - 0.9) ** 2))
+        batch = np.array([sampler.suggest(number)["x"] for number in range(20, 30)])
+        assert batch.min() < 0.35
+        assert batch.max() > 0.65
+        first, second = [sampler._shelf for number in (30, 31) if sampler.suggest(number)]
+        assert first is not second
+
+
+class TestEarlierCampaigns:
+    def test_begins_where_they_ended(self):
+        sampler = Bayes(PLANE, seed=2)
+        sobol = Sobol(PLANE, seed=9)
+        for number in range(30):
+            params = sobol.suggest(number)
+            sampler.learn(params, 1, bowl(params))
+        values = run(sampler, bowl, 4)
+        assert np.median(values) < 0.02  # a point anywhere has 0.2
+
+    def test_they_are_never_pending(self):
+        sampler = Bayes(PLANE, seed=2)
+        sampler.learn({"x": 0.5, "y": 0.5}, 3, 1.0)
+        sampler.learn({"x": 0.2, "y": 0.5}, 3, math.inf)
+        results = sampler._notes.results()
+        assert len(results.pending) == 0
+        assert results.fine.tolist() == [False, True]
 
 
 class TestPending:
@@ -275,14 +339,3 @@ class TestHouse:
         sampler = Bayes(PLANE, seed=1)
         run(sampler, bowl, 16)
         assert set(sampler._models) == {"gp", "et"}
-
-    def test_fits_see_a_bounded_number_of_results(self):
-        scores = np.arange(1000.0)[::-1]
-        rows = module._subset(scores, 200, np.random.default_rng(0))
-        assert len(set(rows)) == 200
-        assert {999, 951} <= set(rows)  # the best here are also the latest
-        few = module._subset(scores[:20], 200, np.random.default_rng(0))
-        assert few.tolist() == list(range(20))
-
-    def test_fits_become_rarer(self):
-        assert [module._patience(n) for n in (2, 10, 40, 200, 1000)] == [1, 2, 10, 25, 50]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from daskhpo.exceptions import SchedulerError
-from daskhpo.samplers import Bayes, Grid, Random, Sobol, make_sampler
+from daskhpo.samplers import KDE, Grid, Random, Sobol, make_sampler
 from daskhpo.space import Choice, Float, Int, Space
 from daskhpo.testing import SamplerSuite
 
 SPACE = Space(lr=Float(1e-5, 1e-1, log=True), opt=Choice(["adam", "sgd"]))
+PRIOR = {"type": "prior", "around": [{"lr": 1e-3}]}
 
 
 class TestRandom(SamplerSuite):
@@ -51,6 +54,14 @@ class TestSobol(SamplerSuite):
         cells = np.floor(points * 16).astype(int)
         assert len({tuple(cell) for cell in cells}) == 256
 
+    def test_covers_evenly_what_is_not_forbidden(self):
+        space = Space(x=Float(0, 1), kind=["a", "b"]).forbid({"kind": "a", "x": {"low": 0.5}})
+        sampler = Sobol(space, seed=5)
+        proposals = [sampler.suggest(number) for number in range(256)]
+        counts = Counter((int(8 * params["x"]), params["kind"]) for params in proposals)
+        assert len(counts) == 12  # of 16 cells, a quarter is forbidden
+        assert max(counts.values()) - min(counts.values()) <= 6
+
     def test_a_long_sequence_begins_as_a_short_one(self):
         short, long = Sobol(SPACE, seed=2), Sobol(SPACE, seed=2)
         long.suggest(1000)
@@ -58,11 +69,14 @@ class TestSobol(SamplerSuite):
 
 
 class TestMaking:
-    @pytest.mark.parametrize("kind", [Random, Grid, Sobol, Bayes])
+    @pytest.mark.parametrize(
+        "kind", ["random", "grid", "sobol", "bayes", "kde", "quantile", "prior"]
+    )
     def test_settings_make_the_sampler_again(self, kind):
-        sampler = kind(SPACE, seed=4)
-        again = make_sampler(sampler.settings(), SPACE, 4)
-        assert type(again) is kind
+        sampler = make_sampler(PRIOR if kind == "prior" else {"type": kind}, SPACE, 4)
+        again = make_sampler(json.loads(json.dumps(sampler.settings())), SPACE, 4)
+        assert sampler.settings()["type"] == kind
+        assert type(again) is type(sampler)
         assert again.settings() == sampler.settings()
         assert again.suggest(3) == sampler.suggest(3)
 
@@ -70,12 +84,24 @@ class TestMaking:
         ("settings", "message"),
         [
             ({"type": "bayse"}, "'bayse'; did you mean 'bayes'"),
-            ({}, "type of the sampler is None; known: bayes, grid, random, sobol"),
+            ({}, "type of the sampler is None; known: bayes, grid, kde, prior, quantile, random"),
             ({"type": "grid", "resolutoin": 3}, "'resolutoin'; did you mean 'resolution'"),
             ({"type": "random", "seed": 3}, "no setting 'seed'"),
             ({"type": "bayes", "surrogate": "pg"}, "surrogate of Bayes is 'pg'"),
             ({"type": "bayes", "acquisition": "pi"}, "acquisition of Bayes is 'pi'"),
             ({"type": "bayes", "startup": 1}, "startup of Bayes is 1"),
+            ({"type": "kde", "min_points": 0}, "min_points of KDE is 0; it must be an int >= 1"),
+            ({"type": "bohb", "candidates": 1.5}, "candidates of KDE is 1.5"),
+            ({"type": "kde", "random_fraction": 2}, "random_fraction of KDE is 2; .* from 0 to 1"),
+            ({"type": "quantile", "startup": True}, "startup of Quantile is True"),
+            ({"type": "prior"}, r"around of Prior is \(\); it must be a list of configurations"),
+            ({"type": "prior", "around": {"lr": 0.1}}, "around of Prior is {'lr': 0.1}"),
+            ({"type": "prior", "around": [{}]}, "around of Prior has {}"),
+            ({"type": "prior", "around": [{"lrr": 1}]}, "'lrr'; did you mean 'lr'"),
+            ({"type": "prior", "around": [{"lr": 5}]}, "around of Prior: parameter 'lr' is 5"),
+            (PRIOR | {"spread": 0}, "spread of Prior is 0; .* above 0 and at most 1"),
+            (PRIOR | {"spread": 1.5}, "spread of Prior is 1.5"),
+            (PRIOR | {"strength": -1}, "strength of Prior is -1; it must be a number above 0"),
         ],
     )
     def test_mistakes_are_named(self, settings, message):
@@ -86,6 +112,9 @@ class TestMaking:
     def test_a_bad_seed_is_refused(self, seed):
         with pytest.raises(SchedulerError, match="seed of a sampler"):
             make_sampler({"type": "random"}, SPACE, seed)
+
+    def test_bohb_is_another_name(self):
+        assert type(make_sampler({"type": "bohb"}, SPACE)) is KDE
 
     def test_importing_samplers_loads_nothing_heavy(self):
         code = (

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daskhpo.samplers.acquisition import log_expected_improvement, lower_bound
-from daskhpo.samplers.candidates import neighbours, unique
+from daskhpo.samplers.candidates import neighbours, scattered, unique
 from daskhpo.samplers.features import Features
-from daskhpo.samplers.scores import prolonged, winsorised
+from daskhpo.samplers.scores import comparable, prolonged, scalarised, winsorised
 from daskhpo.samplers.surrogates import Forest, GaussianBelief, GaussianProcess
 from daskhpo.space import Choice, Float, Int, Space
 
@@ -157,6 +157,42 @@ class TestScores:
         assert prolonged(np.array([5.0, 4.0]), np.array([2, 9]), gains).tolist() == [4.0, 4.0]
 
 
+class TestTradeOffs:
+    VALUES = np.array([[1.0, 9.0], [2.0, 5.0], [9.0, 1.0], [9.0, 9.0], [math.inf, 0.0]])
+
+    def test_one_metric_stays_as_it_is(self, rng):
+        values = np.array([[3.0], [math.inf], [-1.0]])
+        assert scalarised(values, rng).tolist() == [3.0, math.inf, -1.0]
+
+    def test_a_dominated_trial_is_never_best_and_a_failed_one_is_worst(self, rng):
+        for _ in range(50):
+            scores = scalarised(self.VALUES, rng)
+            assert scores[:4].argmax() == 3
+            assert scores[4] == math.inf
+            assert np.isfinite(scores[:4]).all()
+
+    def test_every_point_of_the_front_is_best_for_some_weights(self, rng):
+        best = {int(scalarised(self.VALUES, rng).argmin()) for _ in range(200)}
+        assert best == {0, 1, 2}
+
+    @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
+    def test_units_do_not_matter(self, shift, scale):
+        other = self.VALUES[:4] * [1.0, scale] + [0.0, shift]
+        one = scalarised(self.VALUES[:4], np.random.default_rng(5))
+        assert np.allclose(one, scalarised(other, np.random.default_rng(5)), atol=1e-4)
+
+    def test_one_huge_value_does_not_hide_the_others(self):
+        values = np.vstack([self.VALUES[:4], [1.0, 1e30]])
+        best = {int(scalarised(values, np.random.default_rng(k)).argmin()) for k in range(200)}
+        assert {1, 2} <= best
+
+    def test_scores_go_up_to_the_largest_step_in_every_metric(self, rng):
+        gains = {(1, 9): [np.array([-4.0, 100.0])]}
+        values, steps = np.array([[5.0, 0.0], [1.0, 100.0]]), np.array([1.0, 9.0])
+        scores = comparable(values, steps, gains, rng)
+        assert scores[0] == scores[1]
+
+
 class TestCandidates:
     SPACE = Space(x=Float(0.0, 1.0), n=Int(1, 5), kind=Choice(list("abc")))
 
@@ -173,6 +209,14 @@ class TestCandidates:
         decoded = [self.SPACE.decode(point) for point in points]
         assert {2, 3, 4} <= {params["n"] for params in decoded}
         assert {params["kind"] for params in decoded} == {"a", "b", "c"}
+
+    def test_no_forbidden_candidate_is_kept(self, rng):
+        space = self.SPACE.forbid({"kind": "a", "x": {"low": 0.5}}, {"n": [2, 3]})
+        features = Features(space)
+        kept = unique(features, rng.random((200, 3)), set())
+        assert 20 < len(kept) < 120
+        assert all(space.contains(space.decode(unit)) for unit in kept)
+        assert not features.forbidden(scattered(features, 200, rng)).any()
 
     def test_only_free_and_different_configurations_are_kept(self):
         space = Space(n=Int(1, 2), kind=["a", "b"])
