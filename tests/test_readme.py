@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -68,10 +69,11 @@ def test_the_campaign_file_example_runs(tmp_path: Path) -> None:
 def test_every_command_it_names_exists() -> None:
     from daskhpo.cli import main
 
-    verbs = "run|resume|status|best|explain|export|rebuild|verify"
+    verbs = "run|resume|status|best|explain|export|rebuild|verify|curves|simulate|compare|"
+    verbs += "reliability|schedule"
     named = set(re.findall(rf"daskhpo ({verbs})\b", README))
     assert named <= set(main.commands)
-    assert {"run", "resume", "status", "explain", "export", "rebuild"} <= named
+    assert {"run", "resume", "status", "explain", "export", "rebuild", "compare"} <= named
 
 
 def test_every_file_it_links_exists() -> None:
@@ -83,3 +85,18 @@ def test_every_file_it_links_exists() -> None:
 def test_every_make_target_it_names_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`?make ([a-z]+)", README)) <= targets
+
+
+def test_the_commands_on_curves_run(tmp_path: Path) -> None:
+    rows = [",".join(["lr", "width", *(f"loss_{step}" for step in range(8))])]
+    for i in range(30):
+        rows.append(",".join([f"{0.001 * (i + 1)}", str(8 * (1 + i % 4)),
+                              *(f"{1 / (step + 1) + i / 30}" for step in range(8))]))  # fmt: skip
+    (tmp_path / "table.csv").write_text("\n".join(rows), encoding="utf-8")
+    commands = re.search(r"```bash\n(daskhpo curves import.*?)```", README, re.DOTALL)
+    assert commands is not None
+    for line in commands[1].replace("data/plans", str(ROOT / "data/plans")).splitlines():
+        words = shlex.split(line.split("  #")[0])
+        assert words[0] == "daskhpo"
+        run([sys.executable, "-m", *words], tmp_path)
+    assert (tmp_path / "comparison" / "results.csv").exists()
