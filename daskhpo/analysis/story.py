@@ -320,7 +320,7 @@ with a checkpoint until there are enough to compare with
         if evidence.get("tail"):
             return (
                 "promoted by the tail rule: nothing ran, nothing was left to start and "
-                f"{'no trial was' if self._eta else 'fewer than two trials were'} complete, so the "
+                f"{'no trial was' if self._eta else 'too few trials were'} complete, so the "
                 f"best one that paused at the highest milestone, {where}, goes on."
             )
         after = (

@@ -12,8 +12,8 @@ Those of ``ASHA(max_step=16)``, which learns its ladder, after 27 trials on a pr
 ranks turned out to mislead::
 
     rung  milestone  recorded  promoted
-       4         16         2         -      complete
-       3          8         5         2      best 45 %
+       4         16         3         -      complete
+       3          8         5         3      best 45 %, and the tail rule
        2          4        11         5      best 45 %
        1          2        19        11      best 61 %, learned
        0          1        27        19      best 72 %, learned
@@ -42,7 +42,7 @@ __all__ = ["ASHA", "async_hyperband"]
 
 FINEST = 128  # the first milestone of a learned ladder is not below max_step divided by this
 BRACKETS, AUDITS = 1, 2  # what random numbers are for: no two of them may be related
-FINALISTS = 2  # trials that a learned ladder trains to the end, at least
+FINALISTS = 3  # trials that a learned ladder trains to the end, at least
 
 
 class ASHA:
@@ -61,8 +61,8 @@ class ASHA:
       stands above who has flattened;
     * let 45 % go on at first, and more where those that lead today nearly fell through, see
       :func:`~daskhpo.schedulers.calibration.needed_share`: nobody is lost, those that were left
-      behind go on then;
-    * train at least two trials to the end.
+      behind go on then, and all of it costs at most three times a ladder that trusts every rank;
+    * train at least three trials to the end.
 
     Parameters
     ----------
@@ -151,10 +151,15 @@ class ASHA:
         self.audit = audit
         self.seed = seed
         factor = 2 if eta == "auto" else eta
-        self._ladders = Ladders(steps, eta=factor, brackets=brackets)
+        self._ladders = Ladders(
+            steps,
+            eta=factor,
+            brackets=brackets,
+            rationed=calibrated,
+            finalists=FINALISTS if calibrated else 1,
+        )
         self._given = min_step
         self._calibration = Calibration(steps) if calibrated else None
-        self._finalists = FINALISTS if calibrated else 1
         self._trend = Trend(max_step)
         self._best: dict[int, float] = {}  # {milestone: smallest value there}, where ranks forecast
         if self._calibration is not None:
@@ -176,7 +181,7 @@ class ASHA:
             return None
         found = self._ladders.promotable()
         if found is None and drained:
-            found = self._last_chance() or self._ladders.finalist(least=self._finalists)
+            found = self._last_chance() or self._ladders.finalist()
         return None if found is None else self._ladders.advance(found)
 
     def report(self, number: int, step: int, value: Value) -> Answer:

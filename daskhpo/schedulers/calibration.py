@@ -31,7 +31,7 @@ CONFIDENCE = 0.85  # with which the leader of the end is to be let through
 LEADERS = 4  # trials that are taken for leaders
 RIPE = 0.5  # of max_step: before somebody has got this far nobody leads
 PRIOR = (2.0, 0.35)  # leaders that are made up before the first is seen, and their mean place
-LIMIT = 2.5  # times what it would cost to trust every rank: a ladder is not widened beyond
+LIMIT = 3.0  # times what it would cost to trust every rank: a ladder is not widened beyond
 NEWS = 1.05  # growth of what is recorded after which it is looked at again
 
 # The place of a leader is exponential with an unknown mean, cut at 1: a grid over the mean, and
@@ -201,7 +201,7 @@ def affordable(steps: Sequence[int], shares: Sequence[float]) -> list[float]:
     Examples
     --------
     >>> affordable((1, 2, 4, 8), [0.5, 0.5, 0.5]), affordable((1, 2, 4, 8), [1.0, 1.0, 1.0])
-    ([0.5, 0.5, 0.5], [0.82, 0.82, 0.82])
+    ([0.5, 0.5, 0.5], [0.91, 0.91, 0.91])
     """
     allowed = LIMIT * _cost(steps, [START] * len(shares))
     narrower = list(shares)

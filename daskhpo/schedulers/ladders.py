@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from daskhpo.schedulers.base import Promotion, RungRow
@@ -40,6 +41,12 @@ class Ladders:
         One in ``eta`` goes on.
     brackets : int
         Ladder s consists of ``steps[s:]``.
+    rationed : bool
+        Whether never more than ``floor(n / eta)`` of a rung go on. Without, all go on that were
+        among the best ``floor(n / eta)`` of their moment: more than that, where a sampler learns
+        and later trials are better than earlier ones.
+    finalists : int
+        How many trials of each bracket train to the end, at least.
 
     Examples
     --------
@@ -51,7 +58,18 @@ class Ladders:
     1
     """
 
-    def __init__(self, steps: Sequence[int], *, eta: int | Fraction, brackets: int = 1) -> None:
+    def __init__(
+        self,
+        steps: Sequence[int],
+        *,
+        eta: int | Fraction,
+        brackets: int = 1,
+        rationed: bool = False,
+        finalists: int = 1,
+    ) -> None:
+        self._rationed = rationed
+        self._finalists = finalists
+        self._ending = False  # whether the tail rule has been called upon
         self._etas: list[int | Fraction] = [eta] * len(steps)
         self.rungs: list[list[AnyRung]] = [
             [Rung(step) for step in steps[s:]] for s in range(brackets)
@@ -111,24 +129,26 @@ class Ladders:
             if place in self._barren:
                 continue
             bracket, rung = place
-            found = self.rungs[bracket][rung].promotable(self._etas[bracket + rung])
+            step, eta = self.rungs[bracket][rung], self._etas[bracket + rung]
+            spent = self._rationed and len(step.promoted) >= len(step.recorded) // eta
+            found = None if spent else step.promotable(eta)
             if found is not None:
                 number, rank = found
                 return Candidate(number, bracket, rung, self._evidence(bracket, rung, rank))
             self._barren.add(place)
-        return None
+        return self.finalist() if self._ending else None
 
-    def finalist(self, *, least: int = 1) -> Candidate | None:
-        """The tail rule: for a bracket without ``least`` complete trials, its best paused one.
+    def finalist(self) -> Candidate | None:
+        """The tail rule: for a bracket with too few trials at the end or on the way, one more.
 
-        It is that of the highest rung, for the moment when nothing runs and nothing is left to
-        start: so every bracket ends with a complete trial, as in Hyperband, and no campaign ends
-        without one.
+        It is the best paused one of the highest rung. To be asked for when nothing runs and
+        nothing is left to start: so every bracket ends with a complete trial, as in Hyperband,
+        and no campaign ends without one. From then on the others follow side by side.
         """
         short = {
             bracket
             for bracket, ladder in enumerate(self.rungs)
-            if len(ladder[-1].recorded - ladder[-1].withdrawn) < least
+            if _complete_or_climbing(ladder) < self._finalists
         }
         paused: list[tuple[int, tuple[float, int], int, int]] = []
         for bracket, rung in self._descent:
@@ -145,6 +165,7 @@ class Ladders:
     def advance(self, candidate: Candidate) -> Promotion:
         """Send a paused trial on to the next rung."""
         bracket, rung, number = candidate.bracket, candidate.rung, candidate.number
+        self._ending = self._ending or "tail" in candidate.evidence
         self.rungs[bracket][rung].promoted.add(number)
         self._place[number] = (bracket, rung + 1)
         stop = self.rungs[bracket][rung + 1].milestone
@@ -194,3 +215,10 @@ class Ladders:
         size = len(step.recorded)
         evidence = {"rung": bracket + rung, "milestone": step.milestone, "rank": rank}
         return evidence | {"of": size, "within": size // self._etas[bracket + rung]}
+
+
+def _complete_or_climbing(ladder: Sequence[AnyRung]) -> int:
+    """How many trials are at the end, or have left a rung and not come to the next one."""
+    gone = ladder[-1].withdrawn
+    climbing = (len(low.promoted - high.recorded - gone) for low, high in pairwise(ladder))
+    return len(ladder[-1].recorded - gone) + sum(climbing)

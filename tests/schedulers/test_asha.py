@@ -111,12 +111,23 @@ def test_a_failed_trial_counts_as_one_of_its_rung_and_is_never_promoted():
 def test_the_tail_sends_the_best_of_the_highest_rung_until_one_is_complete():
     scheduler = ASHA(max_step=9, eta=4)
     record(scheduler, [0.3, 0.1, 0.2])
-    for stop in (3 + 1, 9):
-        promotion = scheduler.promote(drained=True)
-        assert (promotion.number, promotion.stop) == (1, stop)
-        assert promotion.evidence["tail"]
-        scheduler.report(1, stop, 0.1)
+    promotion = scheduler.promote(drained=True)
+    assert (promotion.number, promotion.stop) == (1, 4)
+    assert promotion.evidence["tail"]
+    assert scheduler.promote(drained=False) is None  # one is on the way, and one is enough
+    answer = scheduler.report(1, 4, 0.5)
+    assert (answer.decision, answer.stop) == (Decision.CONTINUE, 9)  # without a pause in between
+    assert scheduler.report(1, 9, 0.1).decision is Decision.STOP
     assert scheduler.promote(drained=True) is None
+
+
+def test_the_tail_of_a_learned_ladder_sends_others_at_the_same_time():
+    scheduler = ASHA(max_step=8)
+    record(scheduler, [0.3, 0.1])  # 45 % of two are nobody
+    assert scheduler.promote(drained=False) is None
+    assert scheduler.promote(drained=True).number == 1
+    assert scheduler.promote(drained=False).number == 0
+    assert scheduler.promote(drained=False) is None
 
 
 def test_the_tail_goes_to_the_next_when_the_best_fails():
