@@ -182,6 +182,11 @@ class Notebook:
         """How many trials have results, failed ones included."""
         return len(self._last)
 
+    @property
+    def partial(self) -> bool:
+        """Whether there are results of several steps: some trials are judged by a beginning."""
+        return len(self._seen) > 1
+
     def results(self) -> Results:
         """Copy what is known: the last result of each trial."""
         with self._lock:

@@ -111,7 +111,7 @@ class TestLearning:
                 loss = (job.params["x"] - 0.2) ** 2 + 1 / step
                 answer = study.report(job.number, job.attempt, step, {"a": loss})
             study.tell(job.number, job.attempt, Outcome.PAUSED)
-        later = [study.trials[number].params["x"] for number in range(8, 12)]
+        later = [study.trials[number].params["x"] for number in (8, 10, 11)]  # 9 covers the space
         assert np.abs(np.array(later) - 0.2).max() < 0.1
 
 
@@ -339,3 +339,20 @@ class TestHouse:
         sampler = Bayes(PLANE, seed=1)
         run(sampler, bowl, 16)
         assert set(sampler._models) == {"gp", "et"}
+
+
+def test_every_third_suggestion_covers_the_space_while_trials_are_judged_by_beginnings():
+    space = Space(x=Float(0.0, 1.0), y=Float(0.0, 1.0))
+
+    def suggestions(steps):
+        sampler = Bayes(space, seed=2, startup=4)
+        for number in range(12):
+            params = sampler.suggest(number)
+            sampler.pend(number, params)
+            sampler.tell(number, steps[number % 2], params["x"])
+        return [sampler.suggest(number) for number in range(12, 18)]
+
+    covering = Sobol(space, seed=2)
+    mixed, complete = suggestions((1, 3)), suggestions((9, 9))
+    assert [mixed[i] == covering.suggest(12 + i) for i in range(6)] == [True, False, False] * 2
+    assert not any(complete[i] == covering.suggest(12 + i) for i in range(6))
