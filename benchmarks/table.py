@@ -1,7 +1,7 @@
 """Every target of the design in one table, measured here and now.
 
 ``python benchmarks/table.py`` takes some minutes; ``--quick`` a minute, on smaller sizes, to see
-that everything runs. Give names (overhead, core, ask, idle, mlpf) to measure only those.
+that everything runs. Give names (overhead, core, ask, idle, mlpf, simulator) to measure only those.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import core
 import idle
 import numpy as np
 import overhead
+import simulator
 from row import Row, table
 
 import daskhpo
@@ -78,6 +79,7 @@ QUESTIONS: dict[str, Callable[..., list[Row]]] = {
     "ask": asking,
     "idle": idle.rows,
     "mlpf": modelling,
+    "simulator": simulator.rows,
 }
 
 

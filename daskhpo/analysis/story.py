@@ -246,6 +246,8 @@ with a checkpoint until there are enough to compare with
             return "that is the last milestone: complete"
         if evidence.get("audit"):
             return "it was drawn to train to the end wherever it ranks, so it goes on"
+        if evidence.get("tail"):
+            return "nothing was left to start and too few trials were complete, so it goes on"
         if decision is Decision.CONTINUE or "why" in evidence:
             return f"that is among {quota}, so it may go on, without waiting"
         if evidence["rank"] <= within:

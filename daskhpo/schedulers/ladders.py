@@ -178,7 +178,8 @@ class Ladders:
         """
         found = self.promotable()
         if found is not None and found.number == number:
-            return Answer(Decision.CONTINUE, self.advance(found).stop, evidence)
+            tail = {"tail": True} if "tail" in found.evidence else {}
+            return Answer(Decision.CONTINUE, self.advance(found).stop, {**evidence, **tail})
         return Answer(Decision.PAUSE, self.milestone(number), evidence)
 
     def pass_on(self, number: int, evidence: Evidence) -> Answer:

@@ -159,6 +159,8 @@ def test_the_tail_rule_is_told_as_such(make):
     made.pause_at(0.5, 0.6)
     assert made.study.ask().number == 0
     assert texts(made, 0)[-1].startswith("promoted by the tail rule")
+    assert made.report(0, 3, 0.4).decision == "continue"
+    assert "too few trials were complete, so it goes on" in texts(made, 0)[-1]
 
 
 def test_a_spent_budget_is_told_to_whom_it_met(make):

@@ -139,7 +139,7 @@ class Rungs:
             bisect.insort(self.ranking[evidence["rung"]], (value, fact["number"]))
             self.towards[fact["number"]] = evidence["rung"]
             if study.trials[fact["number"]].decision.value == "continue":
-                self.promote(fact["number"], evidence)
+                self.promote(fact["number"], evidence, tail="tail" in evidence)
         elif fact["kind"] in ("asked", "promoted") and "rung" in evidence:
             if fact["kind"] == "asked":
                 assert study.trials[fact["number"]].step >= evidence["milestone"]
