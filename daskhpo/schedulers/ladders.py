@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 from typing import Any
 
 from daskhpo.schedulers.base import Promotion, RungRow
@@ -219,7 +218,9 @@ class Ladders:
 
 
 def _complete_or_climbing(ladder: Sequence[AnyRung]) -> int:
-    """How many trials are at the end, or have left a rung and not come to the next one."""
-    gone = ladder[-1].withdrawn
-    climbing = (len(low.promoted - high.recorded - gone) for low, high in pairwise(ladder))
-    return len(ladder[-1].recorded - gone) + sum(climbing)
+    """How many trials are at the end, or have left a rung and not come to one above it."""
+    gone, arrived, climbing = ladder[-1].withdrawn, set[int](), set[int]()
+    for rung in reversed(ladder):
+        climbing |= rung.promoted - arrived
+        arrived |= rung.recorded  # a trial that reports rarely passes rungs by
+    return len(ladder[-1].recorded - gone) + len(climbing - gone)

@@ -130,6 +130,14 @@ def test_the_tail_of_a_learned_ladder_sends_others_at_the_same_time():
     assert scheduler.promote(drained=False) is None
 
 
+def test_the_tail_does_not_wait_for_one_that_passed_a_milestone_by_and_failed_to_go_on():
+    scheduler = ASHA(max_step=27, min_step=1, eta=3)
+    record(scheduler, [0.1, 0.2, 0.3])
+    scheduler.promote(drained=False)
+    assert scheduler.report(0, 10, 0.1).decision is Decision.PAUSE  # milestone 3 it never saw
+    assert scheduler.promote(drained=True).number == 0
+
+
 def test_the_tail_goes_to_the_next_when_the_best_fails():
     scheduler = ASHA(max_step=4, eta=4)
     record(scheduler, [0.3, 0.1])
