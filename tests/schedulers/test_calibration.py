@@ -202,6 +202,19 @@ def test_who_catches_up_ranks_above_who_has_flattened():
     assert row.share == START
 
 
+def test_no_more_than_the_share_goes_on_where_later_trials_are_always_better():
+    """A sampler that learns makes every trial the best of its moment: a fixed ladder passes all."""
+
+    def passed(scheduler):
+        for number in range(100):
+            scheduler.begin(number)
+            scheduler.report(number, 1, -float(number))
+        return scheduler.table()[0].promoted
+
+    assert passed(ASHA(max_step=64)) == 45
+    assert passed(ASHA(max_step=64, min_step=1, eta=2)) > 90
+
+
 def test_three_trials_are_complete_at_the_end_where_there_are_three():
     study = Study(SPACE, ASHA(max_step=32), Random(SPACE), metric="loss")
     Rehearsal(study, workers=3, rng=np.random.default_rng(2)).run(trials=12)
