@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
+from daskhpo.cluster.settings import PoolSettings
 from daskhpo.exceptions import CampaignError
 from daskhpo.samplers import make_sampler
 from daskhpo.scalars import nearest
@@ -77,6 +78,13 @@ class Workers:
         Trials that a worker trains at the same time.
     ranks : int
         Processes per trial, training together (DDP).
+    nodes : int
+        Workers that a trial takes at the same time; its ranks are spread evenly over them.
+    gpus : int
+        GPUs that a trial needs on each of its workers, for it alone; 0 if it takes what is there.
+        Before its first trial a worker makes sure that they work.
+    warm : bool
+        Keep rank processes for the next trial of their worker: it need not import again.
     isolate : bool
         Give even a single rank a process of its own.
     resources : mapping
@@ -90,20 +98,32 @@ class Workers:
     count: int = 2
     threads: int = 1
     ranks: int = 1
+    nodes: int = 1
+    gpus: int = 0
+    warm: bool = True
     isolate: bool = False
     resources: Mapping[str, float] = field(default_factory=dict)
     timeout: float | None = None
     memory: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("count", "threads", "ranks"):
+        for name in ("count", "threads", "ranks", "nodes"):
             value = getattr(self, name)
             if value is None:
                 raise CampaignError(f"workers.{name}=None: must be an integer of at least 1")
             _check_number(f"workers.{name}", value, whole=True)
         _check_number("workers.timeout", self.timeout)
-        if not isinstance(self.isolate, bool):
-            raise CampaignError(f"workers.isolate={self.isolate!r}: must be true or false")
+        if self.ranks % self.nodes:
+            raise CampaignError(
+                f"workers.ranks={self.ranks}: must be a multiple of workers.nodes={self.nodes}"
+            )
+        if not isinstance(self.gpus, int) or isinstance(self.gpus, bool) or self.gpus < 0:
+            raise CampaignError(f"workers.gpus={self.gpus!r}: must be an integer of at least 0")
+        for name in ("isolate", "warm"):
+            if not isinstance(getattr(self, name), bool):
+                raise CampaignError(
+                    f"workers.{name}={getattr(self, name)!r}: must be true or false"
+                )
         if not isinstance(self.resources, Mapping):
             raise CampaignError(f"workers.resources={self.resources!r}: must map names to numbers")
         for name, amount in self.resources.items():
@@ -143,8 +163,9 @@ class Campaign:
         Everything random follows from it.
     retries : int
         How often a trial may fail by its own fault.
-    budget, workers
-        See :class:`Budget` and :class:`Workers`.
+    budget, workers, pool
+        See :class:`Budget`, :class:`Workers` and
+        :class:`~daskhpo.cluster.settings.PoolSettings`.
     points : sequence of mapping
         Configurations to try first.
     warm_start : sequence of str
@@ -179,6 +200,7 @@ class Campaign:
     retries: int = 1
     budget: Budget = field(default_factory=Budget)
     workers: Workers = field(default_factory=Workers)
+    pool: PoolSettings = field(default_factory=PoolSettings)
     points: Sequence[Params] = ()
     warm_start: Sequence[str] = ()
     token: str = field(default_factory=lambda: secrets.token_hex(4))
@@ -229,6 +251,7 @@ class Campaign:
         values["space"] = Space.from_dict(values["space"])
         values["budget"] = _section("budget", Budget, values.get("budget"))
         values["workers"] = _section("workers", Workers, values.get("workers"))
+        values["pool"] = _section("pool", PoolSettings, values.get("pool"))
         for name in ("scheduler", "sampler"):
             if isinstance(values.get(name), str):
                 values[name] = {"type": values[name]}
@@ -247,6 +270,8 @@ class Campaign:
         plain["budget"] = self.budget.given
         plain["workers"] = {f.name: getattr(self.workers, f.name) for f in fields(Workers)}
         plain["workers"]["resources"] = dict(self.workers.resources)
+        plain["pool"] = {f.name: getattr(self.pool, f.name) for f in fields(PoolSettings)}
+        plain["pool"]["directives"] = list(self.pool.directives)
         plain["also"] = {name: str(mode) for name, mode in self.also.items()}
         plain["points"] = [dict(point) for point in self.points]
         plain["warm_start"] = [os.fspath(path) for path in self.warm_start]

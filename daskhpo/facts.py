@@ -13,6 +13,8 @@ ended       ``number, attempt, outcome, state, seconds[, error, retry]``: a job 
 limited     ``trials``: how many may begin
 exhausted   the sampler has nothing left to propose
 closed      ``reason``: nothing may start or go on; ``reopened`` undoes it
+noted       ``of`` and whatever belongs to it: what happened around the study and decides nothing
+            (``of: batch``: a batch job; ``of: placed``: which workers a job has got)
 ==========  =============================================================================
 
 The journal adds ``seq``, ``t`` (seconds since 1970) and ``crc`` to each.

@@ -185,6 +185,10 @@ class Study:
         self.exhausted = True
         self.emit({"kind": "exhausted"})
 
+    def note(self, of: str, **content: Any) -> None:
+        """Put into the log what happened around the study; it decides nothing."""
+        self.emit({"kind": "noted", "of": of, **content})
+
     def offer(self, params: Params, *, origin: str = "sampler") -> int:
         """Put a configuration into the buffer; returns the number of its trial.
 
@@ -407,6 +411,8 @@ class Study:
             self.reopen()
         elif kind == "exhausted":
             self.exhaust()
+        elif kind == "noted":
+            self.emit(fact)
 
     # ------------------------------------------------------------------ asking
 

@@ -93,9 +93,11 @@ _FINAL = frozenset({TrialState.STOPPED, TrialState.COMPLETED, TrialState.FAILED}
 class Outcome(StrEnum):
     """How a job left its worker.
 
-    ``LOST`` is the infrastructure's doing (a killed worker, a dead node) and is retried for
-    free; ``FAILED`` is the trial's own and is counted; ``INTERRUPTED`` is a pause that nobody
-    decided on the trial's merit (a deadline, a budget, a driver that went away).
+    ``EVICTED`` is the batch system's doing, and it said so (preempted, out of walltime, a dead
+    node): the retry is free, however often. ``LOST`` is a worker that is gone for a reason nobody
+    knows: free too, but a trial that is there every time is given up. ``FAILED`` is the trial's
+    own and is counted; ``INTERRUPTED`` is a pause that nobody decided on the trial's merit (a
+    deadline, a budget, a driver that went away).
     """
 
     COMPLETED = "completed"
@@ -104,6 +106,7 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
     FAILED = "failed"
     LOST = "lost"
+    EVICTED = "evicted"
 
 
 @dataclass(frozen=True, slots=True)

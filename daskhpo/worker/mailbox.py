@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 
@@ -25,6 +26,9 @@ class Mailbox:
 
     def __init__(self) -> None:
         self.interrupted = False
+        self.aborted = False  # another worker of the trial has failed: nothing can be saved
+        self.ends = math.inf  # seconds since 1970: when this worker's batch job is killed
+        self._endpoint = ""
         self._news = threading.Condition()
         self._answer: Answer | None = None
         self._listener: Callable[[Answer], None] | None = None
@@ -55,6 +59,24 @@ class Mailbox:
         with self._news:
             self.interrupted = True
             self._tell(_LEAVE)
+
+    def abort(self) -> None:
+        """Another worker of the trial has failed: leave at once, without saving."""
+        with self._news:
+            self.aborted = True
+        self.interrupt()
+
+    def introduce(self, endpoint: str) -> None:
+        """The trial's ranks meet at ``endpoint`` (``"host:port"``)."""
+        with self._news:
+            self._endpoint = endpoint
+            self._news.notify_all()
+
+    def meet(self, timeout: float) -> str:
+        """Wait for the endpoint at which the trial's ranks meet; empty if it never comes."""
+        with self._news:
+            self._news.wait_for(lambda: self._endpoint or self.aborted, timeout)
+            return self._endpoint
 
     def listen(self, listener: Callable[[Answer], None]) -> None:
         """Call ``listener`` with every answer from now on, and with the newest so far."""
