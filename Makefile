@@ -1,4 +1,5 @@
-# Two commands matter: `make quickstart` and `make test`. Each sets up what it needs.
+# Two commands matter: `make quickstart` and `make test`. Each sets up what it needs. With root and
+# Debian's Slurm packages, `make slurm-demo` runs a campaign on a real Slurm of virtual nodes.
 #
 # TORCH=cpu (default) installs the CPU build of PyTorch; TORCH=cuda the CUDA build:
 #     make quickstart TORCH=cuda
@@ -10,10 +11,13 @@ BIN := $(VENV)/bin
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 
 # Paths without spaces are make's; everything else is quoted below.
-.PHONY: quickstart test lint bench clean
+.PHONY: quickstart slurm-demo test lint bench clean
 
 quickstart: $(VENV)/.run-$(TORCH)
 	$(BIN)/daskhpo run data/quickstart.yaml
+
+slurm-demo: $(VENV)/.run-$(TORCH)
+	jobqueue/slurm-demo.sh $(BIN)/daskhpo
 
 test: $(VENV)/.dev-$(TORCH)
 	$(BIN)/python -m pytest

@@ -9,6 +9,7 @@ from daskhpo.space import Choice, Constant, Float, Int, Space
 from daskhpo.trial import Decision, Direction, Job, Outcome, Trial, TrialState
 
 if TYPE_CHECKING:
+    from daskhpo.analysis.attach import attach
     from daskhpo.campaign import Budget, Campaign, Workers
     from daskhpo.schedulers import (
         ASHA,
@@ -56,6 +57,7 @@ __all__ = [
     "Tuner",
     "Workers",
     "async_hyperband",
+    "attach",
 ]
 
 _LAZY = {  # what would make `import daskhpo` slow: {name: module}
@@ -75,6 +77,7 @@ _LAZY = {  # what would make `import daskhpo` slow: {name: module}
     "Tuner": "daskhpo.tuner",
     "Workers": "daskhpo.campaign",
     "async_hyperband": "daskhpo.schedulers",
+    "attach": "daskhpo.analysis.attach",
 }
 
 

@@ -7,6 +7,7 @@ campaign file can be mended from the message alone.
 from __future__ import annotations
 
 __all__ = [
+    "BrokenNode",
     "CampaignError",
     "CheckpointError",
     "DaskhpoError",
@@ -50,6 +51,10 @@ class LockedError(StoreError):
 
 class ReplayError(StoreError):
     """A journal does not lead to the decisions that it records."""
+
+
+class BrokenNode(DaskhpoError, RuntimeError):
+    """A worker's machine cannot train what it was asked to: the worker has to go, not the trial."""
 
 
 class CheckpointError(DaskhpoError, RuntimeError):

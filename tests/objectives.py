@@ -55,6 +55,38 @@ def slow(trial):
     noted(trial, 0.2)
 
 
+def crawl(trial):
+    """Some 8 s a step: whatever happens to it happens in the middle of one."""
+    noted(trial, 8.0)
+
+
+def devices(trial):
+    """Notes which GPUs it was given."""
+    for step in trial.steps(kept={}):
+        time.sleep(0.2)
+        with open(trial.folder() / "devices", "a") as file:
+            file.write(f"{time.time()} {os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
+        trial.report(loss=loss_of(trial, step))
+
+
+def together(trial):
+    """Two ranks or more: each adds its own to what they hold together."""
+    import torch
+    import torch.distributed as dist
+
+    state = {"steps": 0}
+    for step in trial.steps(state=state):
+        if trial.rank == 0:
+            note(trial, step)
+        time.sleep(0.3)
+        total = torch.ones(1)
+        dist.all_reduce(total)
+        assert int(total) == trial.world_size
+        state["steps"] += 1
+        assert state["steps"] == step
+        trial.report(loss=loss_of(trial, step), ranks=float(total))
+
+
 def noisy(trial):
     """Training whose curve depends on every generator there is, and on its history."""
     state, rng = {"total": 0.0}, np.random.default_rng(trial.seed)

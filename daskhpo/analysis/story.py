@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from daskhpo.analysis.endings import ending, places
 from daskhpo.campaign import Campaign
+from daskhpo.cluster.batch import BatchJob, Phase
 from daskhpo.samplers.base import Learner
 from daskhpo.study import Study
 from daskhpo.trial import Decision, Fact, Outcome, TrialState
@@ -74,10 +76,12 @@ with a checkpoint until there are enough to compare with
         self._origin = ""
         self._known = 0  # trials of earlier campaigns that the sampler has learned from
         self._began: float | None = None  # time of the campaign's first fact
-        self._unjudged: list[
-            tuple[float, int, float]
-        ] = []  # (time, step, value) between milestones
+        # (time, step, value) between milestones
+        self._unjudged: list[tuple[float, int, float]] = []
         self._awaits: tuple[int, int] | None = None  # (milestone, others recorded since) in a pause
+        self._batches: dict[str, BatchJob] = {}  # as they were last seen
+        self._berths: list[str] = []  # batch jobs of the stay that goes on
+        self._departure = ("", "")  # how its beginning is told: before and after where it is
         self._ending = False  # it paused because the campaign was ending
 
     def tell(self, fact: Fact) -> None:
@@ -128,16 +132,35 @@ with a checkpoint until there are enough to compare with
 
     def _on_asked(self, fact: Fact) -> str:
         self._ending = False
+        self._berths = []
         towards = self._towards(fact["stop"])
+        bracket = f" in bracket {fact['rung']}" if self._settings.get("brackets", 1) > 1 else ""
         if fact["why"] == "new":
-            bracket = f" in bracket {fact['rung']}" if self._settings.get("brackets", 1) > 1 else ""
-            return f"began on a worker{bracket} with a configuration {self._origin}, {towards}"
-        if fact["why"] == "bred":
-            return f"began on a worker, {towards}"
-        if fact["why"] == "retry":
+            self._departure = ("began", f"{bracket} with a configuration {self._origin}, {towards}")
+        elif fact["why"] == "bred":
+            self._departure = ("began", f", {towards}")
+        elif fact["why"] == "retry":
             seen = f", last seen at {self._unit} {fact['start']}" if fact["start"] else ""
-            return f"went back to a worker (attempt {fact['attempt'] + 1}{seen}), {towards}"
-        return f"{self._promoted(fact['evidence'])} It goes on from its checkpoint, {towards}"
+            self._departure = ("went on", f" (attempt {fact['attempt'] + 1}{seen}), {towards}")
+            return f"went back to a worker{self._departure[1]}"
+        else:
+            before = f"{self._promoted(fact['evidence'])} It goes on from its checkpoint"
+            self._departure = (before, f", {towards}")
+            return "".join(self._departure)
+        return " on a worker".join(self._departure)
+
+    def _on_noted(self, fact: Fact) -> str:
+        """Where it is, and what becomes of the batch jobs there."""
+        if fact["of"] == "batch":
+            self._batches[fact["id"]] = BatchJob.from_fact(fact)
+        elif fact["of"] == "placed" and self._departure[1]:
+            self._berths = list(dict.fromkeys(filter(None, fact["batches"])))
+            told = [n for n, m in enumerate(self.moments) if m.text.endswith(self._departure[1])]
+            if self._berths and told:
+                jobs = [self._batches.get(b, BatchJob(b, Phase.RUNNING)) for b in self._berths]
+                text = f" in {places(jobs)}".join(self._departure)
+                self.moments[told[-1]] = replace(self.moments[told[-1]], text=text)
+        return ""
 
     def _on_promoted(self, fact: Fact) -> str:
         towards = self._towards(fact["stop"])
@@ -164,14 +187,13 @@ with a checkpoint until there are enough to compare with
         outcome, state = Outcome(fact["outcome"]), TrialState(fact["state"])
         error = fact.get("error", "").strip()
         last = error.splitlines()[-1] if error else "no reason given"
-        if outcome is Outcome.FAILED:
-            return f"failed: {last}. {self._after_failure(fact, state)}"
-        if outcome is Outcome.LOST:
-            return f"lost its worker ({last}). {self._after_loss(state)}"
+        trial = self._study.trials[self._number]
+        if outcome in (Outcome.FAILED, Outcome.LOST, Outcome.EVICTED):
+            jobs = [self._batches[batch] for batch in self._berths if batch in self._batches]
+            return ending(fact, trial, jobs, retries=self._retries, unit=self._unit)
         if outcome is Outcome.INTERRUPTED and not self._ending:
             why = last if error else "its worker had to go"
             return f"was interrupted ({why}). It goes on from its last checkpoint"
-        trial = self._study.trials[self._number]
         if state is TrialState.FAILED and not trial.step:
             return trial.error
         if state is TrialState.COMPLETED and trial.step < self._study.scheduler.max_step:
@@ -333,37 +355,6 @@ with a checkpoint until there are enough to compare with
         rank = f"rank {evidence['rank']} of {evidence['of']}"
         within = f"{evidence['within']}{self._share(evidence)}"
         return f"promoted {after}: {rank} is among the best {within}."
-
-    # ------------------------------------------------------------------ what follows
-
-    def _after_failure(self, fact: Fact, state: TrialState) -> str:
-        trial = self._study.trials[self._number]
-        if state is TrialState.WAITING:
-            return (
-                f"That was failure {trial.failures} of its own, {self._retries} may be tried "
-                "again: it goes on from its last checkpoint"
-            )
-        if state is not TrialState.FAILED:
-            return "The decision that was given before stands"
-        if not fact.get("retry", True):
-            return "It would only fail the same way again, so it is given up"
-        if trial.failures > self._retries:
-            return (
-                f"That was failure {trial.failures}, {self._retries} may be tried again: "
-                "it is given up"
-            )
-        return "It is given up"
-
-    def _after_loss(self, state: TrialState) -> str:
-        if state is TrialState.WAITING:
-            return "That is not its fault: it goes on from its last checkpoint on another worker"
-        if state is TrialState.FAILED:
-            losses = self._study.trials[self._number].losses
-            return (
-                f"Since it has now lost {losses} workers without a new {self._unit} in between, it "
-                "most likely kills them itself (memory), so it is given up"
-            )
-        return "The decision that was given before stands"
 
     # ------------------------------------------------------------------ inside
 

@@ -11,14 +11,18 @@ from typing import Any
 import click
 
 import daskhpo
+from daskhpo.cli.attaching import attach
 from daskhpo.cli.comparing import compare, reliability
 from daskhpo.cli.curves import curves
+from daskhpo.cli.doctor import doctor
+from daskhpo.cli.hours import hours
 from daskhpo.cli.lineage import schedule
 from daskhpo.cli.mlpf import mlpf
 from daskhpo.cli.options import Failed
 from daskhpo.cli.reading import best, explain, export, status
 from daskhpo.cli.running import resume, run
 from daskhpo.cli.simulating import simulate
+from daskhpo.cli.submitting import stop, submit
 from daskhpo.cli.upkeep import config, rebuild, verify
 from daskhpo.exceptions import CampaignError, DaskhpoError, DataError, SchedulerError, SpaceError
 
@@ -60,6 +64,11 @@ for verb in (run, resume, status, best, explain, export, verify, rebuild, curves
     hpo.add_command(verb)
 hpo.add_command(reliability)
 hpo.add_command(compare)
+hpo.add_command(doctor)
+hpo.add_command(submit)
+hpo.add_command(attach)
+hpo.add_command(stop)
+hpo.add_command(hours)
 hpo.add_command(schedule)
 hpo.add_command(simulate)
 

@@ -96,7 +96,17 @@ def cluster(function: Command) -> Command:
             "--workers",
             type=click.IntRange(min=1),
             metavar="N",
-            help="Worker processes on this machine; by default as the campaign says.",
+            help="Worker processes or batch jobs at the most; by default as the campaign says.",
+        ),
+        click.option(
+            "--site",
+            metavar="NAME",
+            help="Let batch jobs of this site (a name in jobqueue/, or a file) be the workers.",
+        ),
+        click.option(
+            "--keep-workers",
+            is_flag=True,
+            help="At the end of --hours, or on a signal, leave batch jobs to the next driver.",
         ),
     )
     for option in options:

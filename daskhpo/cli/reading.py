@@ -14,6 +14,7 @@ from daskhpo.store.directory import CampaignDirectory
 from daskhpo.wording import count, listing, number, value
 
 if TYPE_CHECKING:
+    from daskhpo.analysis.accounting import Accounts, Record
     from daskhpo.analysis.reading import Reading
     from daskhpo.analysis.rungwatch import RungWatch
 
@@ -33,17 +34,18 @@ def status(directory: CampaignDirectory, watch: bool, as_json: bool) -> None:
     Example:
       daskhpo status runs/first --watch
     """
+    from daskhpo.analysis.accounting import Record
     from daskhpo.analysis.reading import Reading
     from daskhpo.analysis.rungwatch import RungWatch
 
     reading = Reading(directory.path)
-    rungs = RungWatch(reading.study, reading.campaign)
-    _follow(reading, rungs)
-    _show(reading, rungs, as_json)
+    rungs, record = RungWatch(reading.study, reading.campaign), Record()
+    _follow(reading, rungs, record)
+    _show(reading, rungs, record, as_json)
     while watch and reading.driver is not None:
         time.sleep(WATCH)
-        if _follow(reading, rungs):
-            _show(reading, rungs, as_json)
+        if _follow(reading, rungs, record):
+            _show(reading, rungs, record, as_json)
 
 
 @click.command()
@@ -135,33 +137,48 @@ def export(directory: CampaignDirectory, out: Path, format: str, as_json: bool) 
         click.echo("\n".join(written))
 
 
-def _follow(reading: Reading, rungs: RungWatch) -> bool:
+def _follow(reading: Reading, rungs: RungWatch, record: Record) -> bool:
     """Read what is new; returns whether there was anything."""
     news = False
     for fact in reading.facts():
         rungs.record(fact)
+        record.add(fact)
         news = True
     return news
 
 
-def _show(reading: Reading, rungs: RungWatch, as_json: bool) -> None:
+def _show(reading: Reading, rungs: RungWatch, record: Record, as_json: bool) -> None:
+    from daskhpo.analysis.accounting_text import short_lines, totals
     from daskhpo.analysis.summary import summary
     from daskhpo.analysis.verdict import reliability_lines
 
     found = summary(reading.study, reading.campaign)
     driver = reading.driver
+    account = _account(reading, record)
     if as_json:
         content: dict[str, Any] = found.to_dict()
         content |= {"driver": str(driver) if driver else None, "torn": reading.torn or None}
+        content["batch"] = totals(account) if account is not None else None
         content["reliability"] = rungs.judge().to_dict()
         options.print_json(content)
         return
     if sys.stdout.isatty() and driver is not None:
         click.clear()
-    click.echo("\n".join([found.to_text(), *reliability_lines(rungs.judge())]))
+    held = short_lines(account) if account is not None else []
+    click.echo("\n".join([found.to_text(), *held, *reliability_lines(rungs.judge())]))
     click.echo(f"driver    {_driver(reading)}")
     if reading.torn and driver is None:
         click.echo(f"note      {reading.torn}; it counts as never written", err=True)
+
+
+def _account(reading: Reading, record: Record) -> Accounts | None:
+    """What batch jobs have held; None where there were none."""
+    from daskhpo.analysis.accounting import accounts
+
+    if not record.held:
+        return None
+    now = time.time() if reading.driver is not None else None
+    return accounts(record, now=now, ranks=reading.campaign.workers.ranks)
 
 
 def _driver(reading: Reading) -> str:

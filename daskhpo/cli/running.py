@@ -20,10 +20,10 @@ from daskhpo.cli.loading import load_yaml
 from daskhpo.cli.objective import find_objective, module_of
 from daskhpo.exceptions import CampaignError
 from daskhpo.store.directory import CampaignDirectory
+from daskhpo.store.requests import clear_stop
 
 if TYPE_CHECKING:
-    from distributed import Client
-
+    from daskhpo.cluster.pool import Pool
     from daskhpo.tuner import Tuner
     from daskhpo.tuner.progress import Progress
 
@@ -32,41 +32,55 @@ __all__ = ["resume", "run"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Where:
-    """Where trials run: here, on a new local cluster, or on a cluster that exists."""
+    """Where trials run: here, on workers of their own, or on a cluster that exists."""
 
     debug: bool = False
     workers: int | None = None
     address: str | None = None
     scheduler_file: Path | None = None
+    site: str | None = None
+    keep_workers: bool = False
 
     def __post_init__(self) -> None:
-        names = ("debug", "workers", "address", "scheduler_file")
-        given = [name for name in names if getattr(self, name)]
-        if len(given) > 1:
-            one, other = (f"--{name.replace('_', '-')}" for name in given[:2])
-            raise click.UsageError(f"{one} and {other} exclude each other: keep one of them")
+        for names in (
+            ("debug", "workers", "address", "scheduler_file"),
+            ("debug", "site", "address", "scheduler_file"),
+        ):
+            given = [name for name in names if getattr(self, name)]
+            if len(given) > 1:
+                one, other = (f"--{name.replace('_', '-')}" for name in given[:2])
+                raise click.UsageError(f"{one} and {other} exclude each other: keep one of them")
+
+    def settle(self, campaign: Campaign) -> Campaign:
+        """The campaign with what was said here about its workers."""
+        pool, workers = campaign.pool, campaign.workers
+        if self.workers and pool.kind == "local":
+            workers = dataclasses.replace(workers, count=self.workers)
+        elif self.workers:
+            pool = dataclasses.replace(pool, jobs=self.workers)
+        if self.site:
+            from daskhpo.cluster.site import load_site
+
+            kind = pool.kind if pool.kind != "local" else ""
+            kind = kind or load_site(self.site).kind
+            pool = dataclasses.replace(pool, kind=kind, site=self.site)
+        return dataclasses.replace(campaign, pool=pool, workers=workers)
 
     @contextlib.contextmanager
-    def client(self, campaign: Campaign) -> Iterator[Client]:
-        """A client of the cluster."""
+    def pool(self, tuner: Tuner) -> Iterator[Pool]:
+        """The workers."""
         from daskhpo.cluster.existing import existing_client
-        from daskhpo.cluster.local import local_client
+        from daskhpo.cluster.pool import ClientPool
 
         if self.address or self.scheduler_file:
-            module = module_of(campaign)
+            module = module_of(tuner.campaign)
             with existing_client(
                 self.address, scheduler_file=self.scheduler_file, module=module
             ) as client:
-                yield client
+                yield ClientPool(client)
         else:
-            workers = campaign.workers
-            with local_client(
-                count=self.workers or workers.count,
-                threads=workers.threads,
-                memory=workers.memory,
-                resources=workers.resources,
-            ) as client:
-                yield client
+            with tuner.pool() as pool:
+                yield pool
 
 
 @click.command()
@@ -98,6 +112,7 @@ def run(
       daskhpo run data/quickstart.yaml
       daskhpo run sweep.yaml --path runs/second --trials 100 --workers 8
       daskhpo run sweep.yaml --path runs/third --warm-start runs/first --warm-start runs/second
+      daskhpo run sweep.yaml --site juwels-booster --workers 16
       daskhpo run sweep.yaml --scheduler-file scheduler.json --hours 23.5
     """
     where, limits = _sorted(given)
@@ -172,18 +187,21 @@ def _tune(campaign: Campaign, path: Path, where: Where, as_json: bool) -> None:
     from daskhpo.tuner import Tuner
     from daskhpo.tuner.progress import Progress
 
+    campaign = where.settle(campaign)
     tuner = Tuner.from_campaign(find_objective(campaign), campaign, path)
     tuner.check()
+    if not where.keep_workers:  # a driver that only takes over is stopped like the one before it
+        clear_stop(tuner.directory.path)
     limits: dict[str, Any] = campaign.budget.given
     with Progress(campaign.unit) as progress, _logged(tuner.directory.log_path, progress):
         _announce(progress, campaign, tuner, path)
         if where.debug:
             tuner.debug(**limits)
         else:
-            with where.client(campaign) as client:
-                if client.cluster is None or dask.config.get("daskhpo.local-dashboard"):
-                    progress.say(f"dashboard: {client.dashboard_link}")
-                tuner.run(client, watch=progress, **limits)
+            with where.pool(tuner) as pool:
+                if pool.client.cluster is None or dask.config.get("daskhpo.local-dashboard"):
+                    progress.say(f"dashboard: {pool.client.dashboard_link}")
+                tuner.run(pool, watch=progress, keep=where.keep_workers, **limits)
     _conclude(tuner, path, as_json)
 
 

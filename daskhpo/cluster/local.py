@@ -17,7 +17,7 @@ from daskhpo.exceptions import CampaignError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["local_client"]
+__all__ = ["local_client", "quiet_scheduler"]
 
 
 @contextlib.contextmanager
@@ -76,17 +76,18 @@ def local_client(
             silence_logs=logging.ERROR,
             preload=["daskhpo.cluster.manners"],
         ) as cluster,
-        _quiet(),
+        quiet_scheduler(),
         Client(cluster) as client,
     ):
         yield client
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_scheduler() -> Iterator[None]:
     """Leave it to the tuner to say what became of a trial that lost its worker."""
     logger = logging.getLogger("distributed.scheduler")
-    drop = lambda record: "marked as failed because" not in record.getMessage()  # noqa: E731
+    noise = ("marked as failed because", "lose already computed task")
+    drop = lambda record: not any(each in record.getMessage() for each in noise)  # noqa: E731
     logger.addFilter(drop)
     try:
         yield

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from daskhpo.cluster.batch import BatchJob
 
@@ -30,8 +30,9 @@ __all__ = ["ClientPool", "Pool", "Tell"]
 Tell = Callable[[list[Any]], None]  # takes one item; from any thread
 
 
+@runtime_checkable
 class Pool(Protocol):
-    """Where trials run. No method blocks, apart from :meth:`close`.
+    """Where trials run. No method blocks, apart from :meth:`close`, which may be called twice.
 
     Attributes
     ----------
@@ -57,7 +58,7 @@ class Pool(Protocol):
         """Ask at once what became of the batch job behind a worker; ``fate`` answers."""
 
     def release(self, workers: Sequence[str]) -> None:
-        """Idle workers, by their Dask names, that are to be let go: too little time is left."""
+        """Let workers go, by their Dask names: too little time is left for what there is to do."""
 
     def close(self, *, keep: bool = False) -> None:
         """Let all workers go; ``keep`` leaves batch jobs to the next driver of the campaign."""

@@ -7,6 +7,7 @@
                  curves.zarr/    derived from the journal
                  trials/00012/   a<attempt>/: logs and checkpoints
                  lock            held by the one writer
+                 pool/           batch jobs: where the scheduler is, keys, scripts and logs
                  daskhpo.log     the driver's log
 """
 
@@ -34,7 +35,7 @@ __all__ = ["SCHEMA_VERSION", "CampaignDirectory", "CampaignWriter"]
 SCHEMA_VERSION = 1  # of the directory: layout, campaign.yaml and the meaning of the facts
 
 # What an interrupted creation may leave, and what may be there before it.
-_HARMLESS = re.compile(r"lock(\..*)?|\.campaign\.yaml\..*|daskhpo\.log")
+_HARMLESS = re.compile(r"lock(\..*)?|\.campaign\.yaml\..*|daskhpo\.log|pool")
 
 
 class CampaignDirectory:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskhpo.campaign import Campaign, Workers
+from daskhpo.cluster.pool import ClientPool, Pool
 from daskhpo.exceptions import CampaignError, DaskhpoError, StoreError
 from daskhpo.space import Space
 from daskhpo.store.directory import CampaignDirectory
@@ -20,6 +21,7 @@ from daskhpo.study import Study
 from daskhpo.trial import Trial
 from daskhpo.tuner.driver import Driver
 from daskhpo.tuner.inline import run_inline
+from daskhpo.tuner.pools import pool_of
 from daskhpo.tuner.record import describe, find_lessons, known_as, limits, record
 from daskhpo.tuner.view import to_html
 from daskhpo.worker.work import Objective, Work
@@ -169,7 +171,27 @@ class Tuner:
             self._lessons = find_lessons(self.campaign, self.directory)
         return self._lessons
 
-    def run(self, client: Client, *, watch: Watch | None = None, **budget: Any) -> None:
+    def pool(self) -> contextlib.AbstractContextManager[Pool]:
+        """The workers that the ``pool`` settings ask for: ``with tuner.pool() as pool: ...``.
+
+        Batch jobs are submitted as :meth:`run` needs them, not before.
+
+        Raises
+        ------
+        CampaignError
+            On entering, if the settings cannot work here.
+        """
+        module = self.campaign.objective.partition(":")[0] if self.campaign.objective else ""
+        return pool_of(self.campaign, self.directory.path, module=module)
+
+    def run(
+        self,
+        client: Client | Pool,
+        *,
+        watch: Watch | None = None,
+        keep: bool = False,
+        **budget: Any,
+    ) -> None:
         """Tune until the budget is spent or nothing is left; blocks.
 
         Ctrl-C (or SIGTERM) once: nothing new starts, running trials pause with a checkpoint at
@@ -177,10 +199,14 @@ class Tuner:
 
         Parameters
         ----------
-        client : distributed.Client
-            A client of any cluster.
+        client : distributed.Client or Pool
+            A client of any cluster, or a pool that keeps workers by itself, such as
+            :func:`daskhpo.cluster.batchpool.batch_pool`.
         watch : callable, optional
             Called with the driver and the numbers of free and of all slots, twice a second.
+        keep : bool
+            Leave batch jobs to the next driver where this one has to go before the campaign is
+            over: its hours are spent, or it is told to by a signal.
         **budget
             ``trials``, ``steps``, ``hours``, ``device_hours``: see
             :class:`~daskhpo.campaign.Budget`; by default the campaign's own.
@@ -194,13 +220,13 @@ class Tuner:
         StoreError
             If the campaign directory cannot be written any more.
         """
-        self._prepare(client, budget, watch)
+        self._prepare(client, budget, watch, keep)
         with self._interruptible():
             self._run()
         if self._error is not None:
             raise self._error
 
-    def start(self, client: Client, *, watch: Watch | None = None, **budget: Any) -> Tuner:
+    def start(self, client: Client | Pool, *, watch: Watch | None = None, **budget: Any) -> Tuner:
         """As :meth:`run`, but return at once: for notebooks. See :meth:`wait` and :meth:`stop`."""
         self._prepare(client, budget, watch)
         self._thread = threading.Thread(target=self._run, name="daskhpo-tuner", daemon=True)
@@ -296,17 +322,28 @@ class Tuner:
             seed=campaign.seed,
             path=str(self.directory.path),
             ranks=campaign.workers.ranks,
+            nodes=campaign.workers.nodes,
+            gpus=campaign.workers.gpus,
             isolate=campaign.workers.isolate,
+            warm=campaign.workers.warm,
+            margin=campaign.pool.margin,
         )
 
-    def _prepare(self, client: Client, budget: Mapping[str, Any], watch: Watch | None) -> None:
+    def _prepare(
+        self,
+        where: Client | Pool,
+        budget: Mapping[str, Any],
+        watch: Watch | None,
+        keep: bool = False,
+    ) -> None:
         from daskhpo.tuner.loop import DaskLoop
 
-        if getattr(client, "asynchronous", False):
+        pool = where if isinstance(where, Pool) else ClientPool(where)
+        if pool.client.asynchronous:
             raise CampaignError("client: must be synchronous (Client(..., asynchronous=False))")
         self._error = None
         driver = self._acquire(budget)
-        self._loop = DaskLoop(driver, client, self._work(), watch=watch)
+        self._loop = DaskLoop(driver, pool, self._work(), watch=watch, keep=keep)
 
     def _run(self) -> None:
         assert self._driver is not None
@@ -380,4 +417,5 @@ class Tuner:
             "%s: running trials pause at their next report; once more leaves them behind",
             signal.Signals(number).name,
         )
-        self.stop(f"stopped by {signal.Signals(number).name}")
+        if self._loop is not None:
+            self._loop.stop(f"stopped by {signal.Signals(number).name}", leave=True)

@@ -17,7 +17,9 @@ from daskhpo.campaign import Budget, Campaign
 from daskhpo.exceptions import StoreError
 from daskhpo.store.directory import CampaignDirectory
 from daskhpo.store.earlier import Earlier, Known
+from daskhpo.store.requests import stop_requested
 from daskhpo.trial import Answer, Fact, Job, Outcome, TrialState
+from daskhpo.tuner.ledger import Ledger
 from daskhpo.worker.inheritance import bequeath
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class Driver:
         self._clock = clock
         self._began = clock()
         self._refreshed = self._flushed = self._began
+        self.ledger = Ledger()
         self._writer = directory.writer()
         try:
             self.curves, self._apply_fact = _open_curves(campaign, directory, self.seq)
@@ -139,6 +142,8 @@ class Driver:
             self._refreshed = now
         if now - self._flushed > FLUSH:
             self.flush()
+            if self.study.closed is None and (asked := stop_requested(self.directory.path)):
+                self.study.close(asked)
         if self.study.closed is None and (spent := self._spent()):
             self.study.close(spent)
 
@@ -169,6 +174,11 @@ class Driver:
         return self._clock() - self._began
 
     @property
+    def out_of_time(self) -> bool:
+        """Whether this run has lasted for the hours it was given; the next one has its own."""
+        return self.budget.hours is not None and self.seconds >= self.budget.hours * 3600
+
+    @property
     def device_seconds(self) -> float:
         """What all trials have held so far, in seconds of one rank's device."""
         return self.study.seconds * self.campaign.workers.ranks
@@ -178,6 +188,7 @@ class Driver:
     def _replayed(self) -> Iterator[Fact]:
         """All facts; those that the curves have not seen go there on the way."""
         for fact in self.directory.facts():
+            self.ledger.read(fact)
             if fact["seq"] > self.curves.journal_seq:
                 self._apply_fact(fact)
             yield fact
@@ -214,16 +225,20 @@ class Driver:
     def _emit(self, fact: Fact) -> None:
         self._writer.journal.append(fact)
         self._apply_fact(fact)
+        self.ledger.read(fact)
 
     def _spent(self) -> str:
         """Which budget is spent, in words; empty while none is."""
         budget = self.budget
         if budget.steps is not None and self.study.steps >= budget.steps:
             return f"the budget of {budget.steps} steps is spent"
-        if budget.hours is not None and self.seconds >= budget.hours * 3600:
+        if self.out_of_time:
             return f"the budget of {budget.hours:g} hours is spent"
         if budget.device_hours is not None and self.device_seconds >= budget.device_hours * 3600:
             return f"the budget of {budget.device_hours:g} device-hours is spent"
+        gpu_hours = self.campaign.pool.gpu_hours
+        if gpu_hours is not None and self.ledger.gpu_hours(time.time()) >= gpu_hours:
+            return f"the budget of {gpu_hours:g} GPU-hours of batch jobs is spent"
         return ""
 
 

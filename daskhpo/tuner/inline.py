@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from daskhpo.trial import Answer, Decision, Job, Outcome
 from daskhpo.tuner.driver import Driver
 from daskhpo.worker.perform import Ending, perform
@@ -15,6 +17,7 @@ class _Direct:
     """A channel that needs no wire: every report is judged at once."""
 
     interrupted = False
+    ends = math.inf
 
     def __init__(self, driver: Driver, job: Job) -> None:
         self._driver = driver

@@ -1,28 +1,39 @@
 """The Dask loop: hand jobs to workers, bring their reports to the study, take its answers back.
 
-One thread owns the study. Everything that happens elsewhere (Dask's event loop, the sampler's
-thread, signals) reaches it through one queue, in order. A cycle is: judge what has come, fill
-the free slots, commit, and only then let answers and jobs leave.
+One thread owns the study. Everything that happens elsewhere (Dask's event loop, the pool, the
+sampler's thread, signals) reaches it through one queue, in order. A cycle is: judge what has
+come, fill the free slots, commit, and only then let answers and jobs leave.
+
+It alone decides which worker trains what, and hands every task to the one worker that it is for:
+so a trial over several nodes gets all of them or none, and a rung is begun where it fits before
+the batch job ends. What became of a worker that is gone is asked of the pool before the trial is
+blamed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import queue
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future as LocalFuture
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
-from distributed import Client
-
-from daskhpo.exceptions import DaskhpoError
+from daskhpo.cluster.batch import BatchJob, Phase
+from daskhpo.cluster.pool import Pool
+from daskhpo.exceptions import DaskhpoError, StoreError
 from daskhpo.trial import Decision, Job, Outcome, Params
 from daskhpo.tuner.driver import Driver
-from daskhpo.worker.switchboard import FAREWELL, Line, job_of, key_of
+from daskhpo.tuner.fleet import Fleet, Worker
+from daskhpo.tuner.flight import Flight, Verdict
+from daskhpo.tuner.flights import Flights
+from daskhpo.tuner.pace import Pace
+from daskhpo.worker.desk import FAREWELL
+from daskhpo.worker.switchboard import Line
 from daskhpo.worker.work import Work
 
 __all__ = ["DaskLoop"]
@@ -31,60 +42,60 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 0.5  # seconds without news after which the clock is looked at
 HELD = 64  # finished futures that are kept, to be released in one message
-SLOW_CYCLE = 120.0  # seconds without any worker after which the log says so
-
-
-@dataclass(slots=True)
-class _Flight:
-    """A job that has left: the worker that has it, and the step at which it waits."""
-
-    job: Job
-    future: Any
-    stop: int
-    worker: str = ""
-    heard: float = field(default_factory=time.monotonic)
-    deadline: float = math.inf  # when a retired worker has been waited for long enough
+STARTING = 10.0  # seconds that a task waits for a worker that has only just come
+MANY = 1_000_000  # workers that a campaign without a limit on trials could use
 
 
 class DaskLoop:
-    """Run one campaign on one Dask client until nothing is left or its budget is spent.
+    """Run one campaign on one pool until nothing is left or its budget is spent.
 
     Parameters
     ----------
     driver : Driver
         The open campaign; the loop is its only user.
-    client : distributed.Client
-        A synchronous client of the cluster.
+    pool : Pool
+        Where trials run.
     work : Work
         What every worker is to do.
     watch : callable, optional
         Called with the driver and the numbers of free and of all slots after every cycle, so at
         least twice a second.
+    keep : bool
+        Leave batch jobs to the next driver where this one has to go before the campaign is over.
     """
 
     def __init__(
         self,
         driver: Driver,
-        client: Client,
+        pool: Pool,
         work: Work,
         *,
         watch: Callable[[Driver, int, int], None] | None = None,
+        keep: bool = False,
     ) -> None:
         self.driver = driver
-        self.client = client
+        self.pool = pool
+        self.client = pool.client
         self.work = work
-        self.slots = 0
+        self.fleet = Fleet(work.nodes, driver.campaign.workers.resources, pool.batch_of)
+        self.flights = Flights(driver, pool, Pace())
         self._watch = watch
-        self._resources = dict(driver.campaign.workers.resources) or None
         self._timeout = driver.campaign.workers.timeout
         self._queue: queue.SimpleQueue[tuple[str, list[list[Any]]]] = queue.SimpleQueue()
-        self._flights: dict[tuple[int, int], _Flight] = {}
-        self._answers: list[list[Any]] = []
-        self._landed: list[Any] = []  # futures of jobs that have ended, to be released
+        self._in_hand: deque[Job] = deque()  # asked for, but no worker lives long enough yet
         self._suggester = ThreadPoolExecutor(1, thread_name_prefix="daskhpo-sampler")
         self._suggesting = False
+        self._starved = False  # the last question for a job was answered with None
         self._stopping = False
         self._cancelled = False
+        self._hopeless = ""
+        self._keep = keep
+        self._left = False  # whether it is this driver that ends, not the campaign
+
+    @property
+    def slots(self) -> int:
+        """How many trials can train at the same time."""
+        return self.fleet.slots
 
     def run(self) -> None:
         """Block until the campaign ends.
@@ -94,28 +105,44 @@ class DaskLoop:
         StoreError
             If the campaign directory can no longer be written.
         DaskhpoError
-            If the scheduler is gone.
+            If the scheduler is gone, or no worker can be had any more.
         """
-        grace = _grace()
-        self._line = Line(self.client, self.work, self._receive, grace=grace)
+        self._line = Line(self.client, self.work, self._receive, grace=_grace())
         try:
+            self.pool.begin(self._tell_item, self.driver.ledger.alive)
             self._cycle(first=True)
             while not self._finished():
                 self._cycle()
         finally:
             self._suggester.shutdown(wait=False, cancel_futures=True)
             if self.client.status == "running":
-                for flight in self._flights.values():
-                    if flight.future is not None:  # its job could not be written down
-                        flight.future.cancel()
+                for flight in self.flights:
+                    for future in flight.futures:
+                        future.cancel()
                 self._release(0)
             self._line.close(wait=not self._cancelled)
+            self.pool.close(keep=self._keep and (self._left or self.driver.out_of_time))
+            self._note_the_end()
+        if self._hopeless:
+            raise DaskhpoError(self._hopeless)
 
-    def stop(self, reason: str) -> None:
-        """Ask for the end; from any thread. A second call does not wait for running trials."""
+    def stop(self, reason: str, *, leave: bool = False) -> None:
+        """Ask for the end; from any thread. A second call does not wait for running trials.
+
+        ``leave`` says that the next driver goes on.
+        """
         self._cancelled = self._stopping
         self._stopping = True
-        self._queue.put(("", [["stop", reason]]))
+        self._left = leave
+        self._tell_item(["stop", reason])
+
+    def _note_the_end(self) -> None:
+        """What became of batch jobs that were let go."""
+        for _, items in self._collect(patience=0.0):
+            for kind, *content in items:
+                if kind == "batch":
+                    with contextlib.suppress(StoreError):  # that is what ended it, then
+                        self.driver.study.note("batch", **content[0].to_fact())
 
     # ------------------------------------------------------------------ one cycle
 
@@ -125,21 +152,23 @@ class DaskLoop:
                 self._handle(worker, item)
         self.driver.tick()
         self._check_health()
-        jobs = self._fill()
-        self.driver.commit(durable=bool(jobs or self._answers))
-        answers, self._answers = self._answers, []
-        self._line.answer(answers)
-        for job in jobs:
-            future = self._line.submit(job, resources=self._resources, priority=job.rung)
-            self._flights[job.number, job.attempt].future = future
+        flights = self._fill()
+        orders = self.flights.orders
+        self.driver.commit(durable=bool(flights or orders))
+        self._line.order(orders.copy())
+        orders.clear()
+        for flight in flights:
+            crew = [worker.address for worker in flight.crew]
+            flight.futures = self._line.submit(flight.job, crew, priority=flight.job.rung)
         self._release(HELD)
+        self._ask_for_workers()
         self._suggest_ahead()
         if self._watch is not None:
-            self._watch(self.driver, self.slots - len(self._flights), self.slots)
+            self._watch(self.driver, self.slots - len(self.flights), self.slots)
 
-    def _collect(self) -> list[tuple[str, list[list[Any]]]]:
+    def _collect(self, patience: float = PATIENCE) -> list[tuple[str, list[list[Any]]]]:
         try:
-            batch = [self._queue.get(timeout=PATIENCE)]
+            batch = [self._queue.get(timeout=patience)]
         except queue.Empty:
             return []
         while True:
@@ -148,17 +177,45 @@ class DaskLoop:
             except queue.Empty:
                 return batch
 
-    def _fill(self) -> list[Job]:
+    def _fill(self) -> list[Flight]:
         """Jobs for the free slots; each is in flight from here on."""
-        jobs: list[Job] = []
+        flights: list[Flight] = []
         inline = not self.driver.study.sampler.slow
-        while len(self._flights) < self.slots:
+        self._starved = False
+        for _ in range(len(self._in_hand)):
+            self._board(self._in_hand.popleft(), flights)
+        while len(self.flights) + len(self._in_hand) < self.slots:
             job = self.driver.ask(inline=inline)
             if job is None:
+                self._starved = True
                 break
-            self._flights[job.number, job.attempt] = _Flight(job, None, job.stop)
-            jobs.append(job)
-        return jobs
+            self._board(job, flights)
+        self._let_go()
+        return flights
+
+    def _board(self, job: Job, flights: list[Flight]) -> None:
+        """Give a job its workers, or keep it until there are some that live long enough."""
+        if self.driver.study.closed is not None:
+            self.driver.tell(job.number, job.attempt, Outcome.INTERRUPTED, 0.0, "", True)
+            return
+        margin = self.work.margin
+        seconds = self.flights.pace.seconds(job) + margin
+        fresh = self.pool.lifetime - margin
+        crew = self.fleet.choose(seconds, now=time.time(), fresh=fresh)
+        if crew:
+            flights.append(self.flights.add(job, crew))
+        else:
+            self._in_hand.append(job)
+
+    def _let_go(self) -> None:
+        """Release idle workers whose batch jobs end too soon for what there is to do."""
+        for worker in self.fleet.idle:
+            worker.leaving |= bool(self._in_hand) and self.pool.lifetime < math.inf
+        gone = [each for each in self.fleet.idle if each.leaving and not each.released]
+        for worker in gone:
+            worker.released = True
+        if gone:
+            self.pool.release([worker.name for worker in gone])
 
     def _release(self, most: int) -> None:
         """Let go of finished futures once there are more than ``most``.
@@ -166,23 +223,32 @@ class DaskLoop:
         Dask sends what a client says at most every 10 ms: a job that is submitted right after a
         future was released waits for that long.
         """
-        if len(self._landed) > most:
-            for future in self._landed:
+        ended = self.flights.ended
+        if len(ended) > most:
+            for future in ended:
                 future.release()
-            self._landed.clear()
+            ended.clear()
+
+    def _ask_for_workers(self) -> None:
+        """Tell the pool how many workers could be used now."""
+        study = self.driver.study
+        trials = len(self.flights) + len(self._in_hand)
+        if study.closed is None and not self._starved:
+            wanted = study.wanted
+            trials += MANY if wanted is None else max(1, wanted + len(study.offers))
+        workers = math.ceil(trials * self.fleet.nodes / self.fleet.per_worker)
+        self.pool.want(workers)
 
     def _finished(self) -> bool:
         if self._cancelled:
             return True
-        if self._flights:
+        if self.flights or self._in_hand:
             return False
         study = self.driver.study
         if study.closed is not None:
             return True
-        if self.slots == 0:
-            return False
-        # Every slot is free and nothing was started: only a suggestion can still change that.
-        return not (study.may_begin or study.running)
+        # Nothing was there to be started: only a suggestion can still change that.
+        return self._starved and not (study.may_begin or study.running)
 
     # ------------------------------------------------------------------ what has come
 
@@ -190,89 +256,146 @@ class DaskLoop:
         """Called on Dask's event loop."""
         self._queue.put((worker, items))
 
+    def _tell_item(self, item: list[Any]) -> None:
+        """Called from any thread."""
+        self._queue.put(("", [item]))
+
     def _handle(self, worker: str, item: list[Any]) -> None:
         kind, *content = item
-        if kind == "report":
-            self._on_report(worker, *content)
-        elif kind == "ended":
-            self._on_ended(*content)
-        elif kind == "started":
-            self._heard(worker, *content)
-        elif kind == "lost":
-            self._on_lost(*content)
-        elif kind == "retired":
-            self._on_retired(*content)
-        elif kind == "workers":
-            self._on_workers(*content)
-        elif kind == "suggested":
-            self._on_suggested(*content)
-        elif kind == "stop" and self.driver.study.closed is None:
-            self.driver.study.close(content[0])
+        if kind in ("started", "report", "ended", "endpoint", "broken", "stop"):
+            getattr(self, f"_on_{kind}")(worker, *content)
+        else:
+            getattr(self, f"_on_{kind}")(*content)
+
+    def _on_started(self, worker: str, number: int, attempt: int) -> None:
+        flight = self.flights.of(number, attempt)
+        if flight is not None:
+            flight.start(worker)
 
     def _on_report(
         self, worker: str, number: int, attempt: int, step: int, metrics: dict[str, float]
     ) -> None:
-        flight = self._heard(worker, number, attempt)
+        flight = self.flights.of(number, attempt)
         answer = self.driver.report(number, attempt, step, metrics)
         complete = step >= self.work.max_step
         waits = flight is None or step >= flight.stop or answer.decision is not Decision.CONTINUE
         if waits and not complete:
-            self._answers.append([worker, number, attempt, answer.decision.value, answer.stop])
-        if flight is not None and answer.decision is Decision.CONTINUE:
-            flight.stop = answer.stop
+            order = [worker, "answer", number, attempt, answer.decision.value, answer.stop]
+            self.flights.orders.append(order)
+        if flight is not None:
+            flight.moved = True
+            self.flights.pace.reported(number, step, flight.heard)
+            if answer.decision is Decision.CONTINUE:
+                flight.stop = answer.stop
+
+    def _on_endpoint(self, worker: str, number: int, attempt: int, endpoint: str) -> None:
+        flight = self.flights.of(number, attempt)
+        for address in flight.out if flight is not None else ():
+            if address != worker:
+                self.flights.orders.append([address, "endpoint", number, attempt, endpoint])
 
     def _on_ended(
-        self, number: int, attempt: int, outcome: str, seconds: float, error: str, retry: bool
+        self,
+        worker: str,
+        number: int,
+        attempt: int,
+        outcome: str,
+        seconds: float,
+        error: str,
+        retry: bool,
     ) -> None:
-        flight = self._flights.pop((number, attempt), None)
+        flight = self.flights.of(number, attempt)
         if flight is None:
             return
-        self._landed.append(flight.future)
-        self._tell(flight.job, Outcome(outcome), seconds, error, retry)
+        verdict = Verdict(Outcome(outcome), seconds, error, retry)
+        self.flights.judge(flight, worker, verdict)
+        if verdict.outcome is Outcome.INTERRUPTED and self.driver.study.closed is None:
+            # Its batch job ends too soon for another step: it must not come back there.
+            near = self.fleet.workers.get(worker)
+            if near is not None and near.ends < math.inf:
+                near.leaving = True
+
+    def _on_broken(self, worker: str, text: str) -> None:
+        """A worker's devices do not work: it is leaving already."""
+        known = self.fleet.workers.get(worker)
+        if known is not None:
+            known.leaving = True
+            logger.warning("worker %s leaves: %s", known.name, text)
+            self.driver.study.note("broken", worker=known.name, batch=known.batch, error=text)
 
     def _on_lost(self, key: str, text: str) -> None:
-        place = job_of(key)
-        flight = self._flights.pop(place, None) if place else None
-        if flight is None:
+        found = self.flights.find(key)
+        if found is None:
             return
-        # Whatever else fails in the task itself (the objective cannot be unpickled, say) is an
-        # error of the campaign's and would come back on every worker.
-        outcome = Outcome.FAILED if text else Outcome.LOST
-        error = text or f"its worker died {flight.worker and f'({flight.worker})'}".rstrip()
-        self._tell(flight.job, outcome, time.monotonic() - flight.heard, error, True)
+        flight, worker = found
+        if text:
+            # Whatever else fails in the task itself (the objective cannot be unpickled, say) is
+            # an error of the campaign's and would come back on every worker.
+            verdict = Verdict(Outcome.FAILED, flight.silent, text)
+            self.flights.judge(flight, worker.address, verdict)
+        else:
+            self.flights.lose(flight, worker)
 
     def _on_retired(self, key: str) -> None:
         """The worker of a job is closing: it has some time to say how the job ended."""
-        place = job_of(key)
-        flight = self._flights.get(place) if place else None
-        if flight is not None:
-            flight.future.release()
-            flight.deadline = time.monotonic() + FAREWELL
+        found = self.flights.find(key)
+        if found is not None:
+            flight, worker = found
+            flight.futures[flight.crew.index(worker)].release()
+            flight.wait_for(worker.address, FAREWELL)
+
+    def _on_homeless(self, key: str) -> None:
+        """A task came too late for its worker, or too early: it may still be starting."""
+        found = self.flights.find(key)
+        if found is not None:
+            found[0].miss(found[1].address, STARTING)
 
     def _on_workers(self, workers: dict[str, list[Any]]) -> None:
-        slots = sum(self._room(threads, resources) for threads, resources in workers.values())
-        if slots != self.slots:
-            logger.info("%d workers with room for %d trials", len(workers), slots)
-        self.slots = slots
+        before = self.slots
+        self._line.dismiss(self.fleet.update(workers))
+        for worker in self.fleet.workers.values():
+            job = self.driver.ledger.jobs.get(worker.batch)
+            if job is not None and worker.ends == math.inf and job.ends < math.inf:
+                worker.ends = job.ends
+        if self.slots != before:
+            logger.info("%d workers with room for %d trials", len(workers), self.slots)
 
-    def _room(self, threads: int, resources: dict[str, float]) -> int:
-        room = threads
-        for name, amount in (self._resources or {}).items():
-            room = min(room, int(resources.get(name, 0) // amount))
-        return room
+    def _on_suggested(self, number: int, task: LocalFuture[Params | None]) -> None:
+        self._suggesting = False
+        if task.cancelled() or number != self.driver.study.next_number:
+            return
+        params = task.result()
+        if params is None:
+            self.driver.study.exhaust()
+        else:
+            self.driver.study.offer(params)
 
-    def _heard(self, worker: str, number: int, attempt: int) -> _Flight | None:
-        flight = self._flights.get((number, attempt))
-        if flight is not None:
-            flight.worker = worker
-            flight.heard = time.monotonic()
-        return flight
+    def _on_stop(self, worker: str, reason: str) -> None:
+        if self.driver.study.closed is None:
+            self.driver.study.close(reason)
 
-    def _tell(self, job: Job, outcome: Outcome, seconds: float, error: str, retry: bool) -> None:
-        state = self.driver.tell(job.number, job.attempt, outcome, seconds, error, retry)
-        if error:
-            lines = error.strip().splitlines() or [""]
-            logger.warning("trial %d, now %s: %s", job.number, state.value, lines[-1])
+    # ------------------------------------------------------------------ what the pool says
+
+    def _on_batch(self, job: BatchJob) -> None:
+        """Something about a batch job has changed."""
+        self.driver.study.note("batch", **job.to_fact())
+        if job.phase is not Phase.ENDED:
+            for worker in self.fleet.set_end(job.id, job.ends):
+                self.flights.orders.append([worker.address, "ends", job.ends])
+            return
+        ghosts = self.fleet.ban(job.id)  # their node is down for the batch system, yet they talk
+        for ghost in ghosts:
+            self.flights.haunt(ghost, job)
+        self._line.dismiss([ghost.address for ghost in ghosts])
+
+    def _on_fate(self, name: str, job: BatchJob | None) -> None:
+        """What became of the batch job behind a worker that is gone."""
+        self.flights.fate(name, job)
+
+    def _on_hopeless(self, text: str) -> None:
+        """No worker can be had any more."""
+        self._hopeless = text
+        self._on_stop("", text.splitlines()[0])
 
     # ------------------------------------------------------------------ suggestions
 
@@ -288,17 +411,7 @@ class DaskLoop:
         self._suggesting = True
         number = study.next_number
         task = self._suggester.submit(study.sampler.suggest, number)
-        task.add_done_callback(lambda done: self._queue.put(("", [["suggested", number, done]])))
-
-    def _on_suggested(self, number: int, task: LocalFuture[Params | None]) -> None:
-        self._suggesting = False
-        if task.cancelled() or number != self.driver.study.next_number:
-            return
-        params = task.result()
-        if params is None:
-            self.driver.study.exhaust()
-        else:
-            self.driver.study.offer(params)
+        task.add_done_callback(lambda done: self._tell_item(["suggested", number, done]))
 
     # ------------------------------------------------------------------ health
 
@@ -308,25 +421,28 @@ class DaskLoop:
                 f"the connection to the scheduler is {self.client.status}: every report so far is "
                 f"kept; resume the campaign in {self.driver.directory.path} on a new cluster"
             )
-        now = time.monotonic()
-        for flight in [each for each in self._flights.values() if now > each.deadline]:
-            self._on_lost(key_of(self.work.campaign, flight.job), "")
+        self.flights.check()
         if self._timeout is None:
             return
-        for flight in list(self._flights.values()):
-            if flight.worker and now - flight.heard > self._timeout:
+        for flight in self.flights:
+            if flight.started and flight.silent > self._timeout:
                 self._give_up(flight)
 
-    def _give_up(self, flight: _Flight) -> None:
-        """A trial that is silent for too long holds a worker that only a restart can free."""
-        del self._flights[flight.job.number, flight.job.attempt]
-        flight.future.release()
+    def _give_up(self, flight: Flight) -> None:
+        """A trial that is silent for too long holds workers that only a restart can free."""
         error = f"no report for {self._timeout:g} seconds"
-        self._tell(flight.job, Outcome.FAILED, time.monotonic() - flight.heard, error, False)
+        addresses = list(flight.out)
+        for future in flight.futures:
+            future.release()
+        flight.futures = []
+        for address in addresses:
+            verdict = Verdict(Outcome.FAILED, flight.silent, error, retry=False)
+            self.flights.judge(flight, address, verdict)
         try:
-            self.client.restart_workers([flight.worker], timeout=60, raise_for_error=False)
-        except ValueError as cause:  # it has no nanny that could
-            logger.warning("worker %s stays busy with a silent trial: %s", flight.worker, cause)
+            self.client.restart_workers(addresses, timeout=60, raise_for_error=False)
+        except ValueError as cause:  # they have no nanny that could
+            names = ", ".join(addresses)
+            logger.warning("worker %s stays busy with a silent trial: %s", names, cause)
 
 
 def _grace() -> float:

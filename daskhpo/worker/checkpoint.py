@@ -61,12 +61,16 @@ class Checkpoint:
         ``{name: what capture() took of the object of that name}``.
     rng : tuple
         One :func:`capture_rng` per rank.
+    pace : tuple of float
+        Seconds that steps took (see :attr:`daskhpo.worker.deadline.Deadline.pace`); empty in
+        checkpoints of versions that did not keep it.
     """
 
     step: int
     reports: tuple[tuple[int, dict[str, float]], ...]
     states: Mapping[str, Any]
     rng: tuple[Any, ...]
+    pace: tuple[float, ...] = ()
 
 
 class Checkpoints:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -18,7 +21,9 @@ from daskhpo.worker.session import Session
 
 __all__ = ["CommandObjective"]
 
-POLL = 0.2  # seconds between two looks at a metrics file
+logger = logging.getLogger(__name__)
+
+POLL = 0.2  # seconds between two looks at a metrics file, or at the clock
 MERCY = 10.0  # seconds between SIGTERM and SIGKILL
 
 # The shell gets SIGTERM too. With this it stays until what it runs at the time has ended; without,
@@ -43,6 +48,12 @@ class CommandObjective:
     the decision is there; to pause or stop it gets SIGTERM, and SIGKILL ten seconds later. A
     command that keeps checkpoints in ``{dir}`` and looks for them when it starts resumes; any
     other starts again, and steps that were reported before are not counted twice.
+
+    In a batch job the command finds in ``DASKHPO_ENDS`` when that is killed, in seconds since
+    1970. It gets SIGTERM before: as soon as it has reported and would not come to another report
+    in time, going by how long it took for those so far, or in the middle of a step when only the
+    margin is left. The trial is then retried elsewhere, where the command finds its own
+    checkpoint in ``{dir}``.
 
     Parameters
     ----------
@@ -115,7 +126,8 @@ def _start(
     command: str, trial: Session, output: IO[bytes]
 ) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     reading, writing = os.pipe()
-    environment = os.environ | {
+    environment = {name: value for name, value in os.environ.items() if name != "DASKHPO_ENDS"}
+    environment |= {
         "DASKHPO_PARAMS": json.dumps(trial.params),
         "DASKHPO_MAX_STEP": str(trial.max_step),
         "DASKHPO_NUMBER": str(trial.number),
@@ -124,6 +136,8 @@ def _start(
         "DASKHPO_PARENT_DIR": _parent_folder(trial),
         "DASKHPO_METRICS_FD": str(writing),
     }
+    if trial.ends < math.inf:
+        environment["DASKHPO_ENDS"] = f"{trial.ends:.0f}"
     process = subprocess.Popen(
         _STAY + command,
         shell=True,
@@ -135,7 +149,7 @@ def _start(
         start_new_session=True,
     )
     os.close(writing)
-    return process, open(reading, "rb")
+    return process, open(reading, "rb", buffering=0)
 
 
 def _watch(trial: Session, process: subprocess.Popen[bytes], lines: Iterator[bytes]) -> bool:
@@ -144,6 +158,9 @@ def _watch(trial: Session, process: subprocess.Popen[bytes], lines: Iterator[byt
     for line in lines:
         parsed = _parse(line)
         if parsed is None or parsed[0] <= seen:
+            if _is_over(trial, seen):
+                _end(process)
+                return True
             continue
         seen, metrics = parsed
         if trial.milestone(seen):
@@ -154,6 +171,23 @@ def _watch(trial: Session, process: subprocess.Popen[bytes], lines: Iterator[byt
             _end(process)
             return True
     return False
+
+
+def _is_over(trial: Session, seen: int) -> bool:
+    """Whether a command in the middle of a step has to end, because its batch job does.
+
+    Not where it is one of several ranks: they can only leave together, after a step.
+    """
+    if trial.seconds_left > 0 or trial.world_size > 1:
+        return False
+    if not seen:
+        logger.warning(
+            "trial %d: its command has reported nothing for %.0f s, until its batch job ended: "
+            "unless it keeps checkpoints between its reports, it needs a longer walltime",
+            *(trial.number, trial.seconds),
+        )
+    trial.leave()
+    return True
 
 
 def _parse(line: bytes) -> tuple[int, dict[str, float]] | None:
@@ -176,11 +210,23 @@ def _number(value: object) -> float | None:
 
 
 def _read(pipe: IO[bytes]) -> Iterator[bytes]:
-    yield from iter(pipe.readline, b"")
+    """Lines as they come, and an empty one whenever none has come for a while."""
+    poller, rest = select.poll(), b""
+    poller.register(pipe, select.POLLIN)
+    while True:
+        if not poller.poll(1000 * POLL):  # milliseconds
+            yield b""
+            continue
+        content = pipe.read(65536)
+        if not content:
+            yield rest
+            return
+        *whole, rest = (rest + content).split(b"\n")
+        yield from whole
 
 
 def _follow(path: Path, process: subprocess.Popen[bytes]) -> Iterator[bytes]:
-    """Whole lines of a growing file, until its writer has ended."""
+    """Whole lines of a growing file, until its writer has ended, and empty ones meanwhile."""
     position, rest = 0, b""
     while True:
         ended = process.poll() is not None
@@ -194,6 +240,7 @@ def _follow(path: Path, process: subprocess.Popen[bytes]) -> Iterator[bytes]:
         if ended:
             yield rest
             return
+        yield b""
         time.sleep(POLL)
 
 

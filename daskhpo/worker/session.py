@@ -2,82 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import numbers
 import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from daskhpo.exceptions import CheckpointError, ObjectiveError
-from daskhpo.trial import Answer, Decision, Job, Outcome
-from daskhpo.worker.checkpoint import (
-    Checkpoint,
-    Checkpoints,
-    capture,
-    capture_rng,
-    restore,
-    restore_rng,
-)
-from daskhpo.worker.devices import pick_device
-from daskhpo.worker.inheritance import inherit
+from daskhpo.exceptions import ObjectiveError
+from daskhpo.trial import Decision, Job, Outcome
+from daskhpo.worker.channel import Alone, Channel, Ranks
+from daskhpo.worker.checkpoint import Checkpoints
+from daskhpo.worker.curfew import Curfew
+from daskhpo.worker.luggage import Luggage
+from daskhpo.worker.reports import clean_metrics
 from daskhpo.worker.work import Work
 
 __all__ = ["Alone", "Channel", "Ranks", "Session"]
 
-logger = logging.getLogger(__name__)
-
-
-class Channel(Protocol):
-    """The way from a trial to its tuner and back."""
-
-    def send(self, step: int, metrics: dict[str, float], *, urgent: bool) -> None:
-        """Send one report and return at once; ``urgent`` ones are not held back for company."""
-
-    def wait(self, step: int) -> Answer:
-        """Block until there is an answer that says what to do after ``step``."""
-
-    def poll(self) -> Answer | None:
-        """The newest answer, if one has come unasked."""
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether the worker has to go: the trial is to pause though nobody decided so."""
-
-
-class Ranks(Protocol):
-    """The processes that train one trial together."""
-
-    rank: int
-    size: int
-
-    def agree(self, code: int) -> int:
-        """Rank 0's ``code``, on every rank."""
-
-    def gather(self, thing: Any) -> list[Any]:
-        """Every rank's ``thing``, in order, on rank 0 (elsewhere the list may be empty)."""
-
-
-class Alone:
-    """One process: nothing to agree on."""
-
-    rank = 0
-    size = 1
-
-    def agree(self, code: int) -> int:
-        """The code itself."""
-        return code
-
-    def gather(self, thing: Any) -> list[Any]:
-        """The thing itself, in a list."""
-        return [thing]
-
-
 _CODES = (Decision.CONTINUE, Decision.PAUSE, Decision.STOP)
+_LEAVE = len(_CODES)  # pause, though nobody has decided so
 
 
 class Session:
@@ -108,8 +54,13 @@ class Session:
         A seed of the trial's own, the same at every attempt.
     rank, world_size : int
         This process among those that train the trial.
+    local_rank : int
+        This process among those of them on the same node.
     device : str
         ``"cuda:0"`` or ``"cpu"``, where this rank should compute.
+    ends, seconds_left : float
+        When the batch job around the trial is killed, in seconds since 1970, and how long the
+        trial may stay; inf where nobody says. :meth:`steps` ends in time by itself.
     path : Path
         A directory of the trial's own that outlives its jobs; made when :meth:`folder` is called.
     parent : int or None
@@ -126,6 +77,14 @@ class Session:
     ...     for epoch in trial.steps(weights=weights):
     ...         weights["w"] += trial.params["lr"]
     ...         trial.report(loss=1 - weights["w"])
+
+    One that has an expensive extra may leave it out when time is short:
+
+    >>> def objective(trial):
+    ...     for epoch in trial.steps(weights={}):
+    ...         if trial.seconds_left > 600:
+    ...             ...  # draw the figures
+    ...         trial.report(loss=1.0)
     """
 
     def __init__(self, work: Work, job: Job, channel: Channel, ranks: Ranks | None = None) -> None:
@@ -148,20 +107,42 @@ class Session:
         self._channel = channel
         self._ranks = ranks
         self._reports: list[tuple[int, dict[str, float]]] = []
-        self._states: dict[str, Any] = {}
         self._checkpoints = Checkpoints(self.path, attempt=job.attempt)
+        self._luggage = Luggage(self._checkpoints, ranks, {})
+        self._curfew = Curfew(job.number, work.margin, channel, ranks)
         self._began = time.monotonic()
         self._stepping = False
         self._saved_at = self._began
         self._owner = os.getpid()
-        self._save_cost = 1.0  # seconds, until a save has been measured
 
     # ------------------------------------------------------------------ for the objective
 
     @property
+    def local_rank(self) -> int:
+        """This process among those of the trial on the same node."""
+        return self._ranks.local_rank
+
+    @property
     def device(self) -> str:
         """Where this rank should compute: its GPU if there is one, else ``"cpu"``."""
-        return pick_device(self.rank)
+        return self._ranks.device
+
+    @property
+    def ends(self) -> float:
+        """When the batch job is killed, in seconds since 1970; inf if it is not known.
+
+        Where a trial has several batch jobs, it is the first of them to end.
+        """
+        return self._curfew.ends
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the trial may stay: until its batch job ends, less the margin for leaving.
+
+        Not below 0; inf if the end is not known. Every rank looks at a clock of its own: what all
+        of them have to do, or none, is for rank 0 to decide.
+        """
+        return self._curfew.seconds_left
 
     @property
     def rng(self) -> np.random.Generator:
@@ -173,8 +154,9 @@ class Session:
 
         Yields the steps to train, from 1 or from where the last checkpoint was taken (at first its
         parent's, if it has one), up to ``max_step``. After each the runtime may end the loop: the
-        trial pauses (its state is saved), stops, or is complete. Code after the loop runs in
-        every case.
+        trial pauses (its state is saved), stops, or is complete. It also pauses when another step
+        and a checkpoint would not fit into what is left of its batch job, to go on elsewhere; if
+        that is so from the start, there is no step at all. Code after the loop runs in every case.
 
         Parameters
         ----------
@@ -191,14 +173,14 @@ class Session:
         """
         if self._stepping:
             raise ObjectiveError("trial.steps() was called twice: one loop trains one trial")
-        for name, thing in state.items():
-            capture(name, thing)  # what cannot be kept is refused before anything is trained
+        self._luggage = Luggage(self._checkpoints, self._ranks, state)
         self._stepping = True
-        self._states = state
         self._resume()
         while self.step < self.max_step and self.decision is Decision.CONTINUE:
             self.step += 1
+            self._curfew.begin_step()
             yield self.step
+            self._curfew.end_step()
             self._decide()
             if self.decision is Decision.CONTINUE and self.step < self.max_step:
                 self._keep_safe()
@@ -223,14 +205,25 @@ class Session:
     def report_step(self, step: int, metrics: Mapping[str, float]) -> Decision:
         """Report ``step`` and get the standing decision: for code that owns its own loop.
 
-        At a milestone it blocks until the decision is there. After ``PAUSE`` or ``STOP`` the
-        objective is expected to return; it keeps its own checkpoints (in :meth:`folder`).
+        At a milestone it blocks until the decision is there. After ``PAUSE`` (also because
+        another step would not fit into what is left of the batch job) or ``STOP`` the objective is
+        expected to return; it keeps its own checkpoints (in :meth:`folder`).
         """
         self.step = step
         if step > self._reported:
             self._send(step, metrics)
+        self._curfew.end_step()
         self._decide()
+        self._curfew.begin_step()
         return self.decision
+
+    def leave(self) -> None:
+        """Leave in the middle of a step: for code that owns its own loop and has no time left.
+
+        The trial will go on elsewhere, from a checkpoint that the code keeps itself. All ranks
+        have to call it, if any.
+        """
+        self._settle(_LEAVE)
 
     def milestone(self, step: int) -> bool:
         """Whether :meth:`report_step` of ``step`` will wait for a decision."""
@@ -293,13 +286,7 @@ class Session:
             raise ObjectiveError(
                 f"step {step} was reported already: pass all metrics of a step in one report()"
             )
-        for name in (self._work.metric, *self._work.also):
-            if name not in metrics:
-                known = ", ".join(sorted(map(str, metrics))) or "nothing"
-                raise ObjectiveError(
-                    f"report() got {known}; the study's metric {name!r} is missing"
-                )
-        clean = {str(name): _number(name, value) for name, value in metrics.items()}
+        clean = clean_metrics(metrics, (self._work.metric, *self._work.also))
         self._reports.append((step, clean))
         self._channel.send(step, clean, urgent=self._must_wait)
 
@@ -311,86 +298,59 @@ class Session:
     def _decide(self) -> None:
         """Agree on what to do after this step; rank 0 asks, the others follow."""
         self._stay_single()
+        self._curfew.meet()
         code = 0
         if self.rank == 0:
             answer = self._channel.wait(self._reported) if self._must_wait else self._channel.poll()
             if answer is not None:
                 self._stop = max(self._stop, answer.stop)
                 code = _CODES.index(answer.decision)
-            if self._channel.interrupted and code != _CODES.index(Decision.STOP):
-                code = 3
-        code = self._ranks.agree(code)
-        self.interrupted = code == 3
+            undecided = code == 0 and self.step < self.max_step
+            leaves = self._channel.interrupted and _CODES[code] is not Decision.STOP
+            if leaves or (undecided and self._curfew.is_near()):
+                code = _LEAVE
+        self._settle(self._ranks.agree(code))
+
+    def _settle(self, code: int) -> None:
+        self.interrupted = code == _LEAVE
         self.decision = Decision.PAUSE if self.interrupted else _CODES[code]
 
     def _resume(self) -> None:
-        """Go back to the newest checkpoint, and send again what the tuner has not seen."""
-        checkpoint = self._checkpoints.load() if self.attempt else None
-        if checkpoint is None:
-            if self.parent is not None:
-                self._inherit(self.parent)
-            return
-        self._restore(checkpoint)
-        if len(checkpoint.rng) == self.world_size:
-            restore_rng(checkpoint.rng[self.rank])
-        self._reports = list(checkpoint.reports)
+        """Go back to the newest checkpoint, and ask whether there is anything to train here."""
+        checkpoint = self._luggage.unpack() if self.attempt else None
+        if checkpoint is not None:
+            self._reports = list(checkpoint.reports)
+            self._send_again()
+        elif self.parent is not None:
+            checkpoint = self._luggage.inherit(self.parent, self._seen, below=self.max_step)
+        if checkpoint is not None:
+            self.step = checkpoint.step
+            self._curfew.deadline.recall(checkpoint.pace)
+        self._decide()
+
+    def _send_again(self) -> None:
+        """Send what the tuner has not seen, or what it has to answer once more."""
         unseen = [(step, metrics) for step, metrics in self._reports if step > self._seen]
         if self._must_wait and not unseen:
             unseen = self._reports[-1:]  # whose answer went to an earlier attempt
-        if unseen and self.rank == 0:
+        if self.rank == 0:
             for step, metrics in unseen:
                 self._channel.send(step, metrics, urgent=self._must_wait)
-        if self._ranks.agree(len(unseen)):
-            self._decide()
-
-    def _inherit(self, parent: int) -> None:
-        """Begin at the parent's checkpoint, but with reports and random numbers of our own."""
-        folder = self.path.with_name(f"{parent:05d}")
-        checkpoint = inherit(folder, self.path, self._seen, below=self.max_step)
-        if checkpoint is not None:
-            self._restore(checkpoint)
-        elif self.rank == 0:
-            logger.warning(
-                "trial %d finds no checkpoint of its parent, trial %d: it trains from step 1, and "
-                "what it reports up to step %d does not count",
-                *(self.number, parent, self._seen),
-            )
-        if self._ranks.agree(self.step) != self.step:
-            raise CheckpointError(f"rank {self.rank} finds another checkpoint than rank 0")
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        for name, state in checkpoint.states.items():
-            if name in self._states:
-                restore(name, self._states[name], state)
-        self.step = checkpoint.step
 
     def _keep_safe(self) -> None:
         """Save at the Young/Daly interval: sqrt(2 x cost of a save x time between failures)."""
-        interval = math.sqrt(2 * self._save_cost * self._work.mtbf)
+        interval = math.sqrt(2 * self._curfew.deadline.save * self._work.mtbf)
         due = self.rank == 0 and time.monotonic() - self._saved_at > interval
-        if self._states and self._ranks.agree(int(due)):
+        if self._luggage and self._ranks.agree(int(due)):
             self._save()
 
     def _leave(self) -> None:
         if self.decision is Decision.STOP and self.step < self.max_step:
-            if self.rank == 0:
-                self._checkpoints.clear()
-        elif self._states:
-            self._save()
+            self._luggage.clear()
+        elif self._luggage and not (self.interrupted and self._curfew.deadline.fresh):
+            self._save()  # unless nothing was trained: an earlier checkpoint says as much
 
     def _save(self) -> None:
-        began = time.monotonic()
-        rng = self._ranks.gather(capture_rng())
-        if self.rank == 0:
-            states = {name: capture(name, thing) for name, thing in self._states.items()}
-            self._checkpoints.save(Checkpoint(self.step, tuple(self._reports), states, tuple(rng)))
+        pace = self._curfew.deadline.pace
+        self._curfew.deadline.save = self._luggage.pack(self.step, self._reports, pace)
         self._saved_at = time.monotonic()
-        self._save_cost = max(self._saved_at - began, 1e-3)
-
-
-def _number(name: object, value: object) -> float:
-    if hasattr(value, "item"):  # numpy scalars, torch tensors of one element
-        value = value.item()
-    if isinstance(value, numbers.Real):
-        return float(value)
-    raise ObjectiveError(f"report({name}={value!r}): must be a number")

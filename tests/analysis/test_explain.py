@@ -6,9 +6,11 @@ import json
 
 import hypothesis.strategies as st
 import pytest
+from batched import Batched, preempted
 from hypothesis import HealthCheck, given, settings
 
 from daskhpo.analysis.explain import explain
+from daskhpo.cluster.batch import Blame
 from daskhpo.exceptions import CampaignError
 
 
@@ -295,3 +297,49 @@ def test_where_metrics_are_traded_off_no_values_are_ranked(make):
         job = made.study.ask()
         made.report(job.number, 1, value, memory=value)
     assert "may go on, so it stopped" in texts(made, 1)[-1]
+
+
+def test_an_evicted_trial_is_told_its_batch_job_s_fate_and_where_it_went_on(tmp_path):
+    made = preempted(Batched(tmp_path / "first")).close()
+    told = texts(made, 0)
+    assert told[0].startswith("began in batch job 17 on node3 with a configuration")
+    assert "It goes on from its checkpoint in batch job 17 on node3, towards epoch 3" in told[2]
+    assert told[4] == (
+        "its batch job 17 on node3 was preempted after 2 min. That is not its fault, however "
+        "often: it goes on from its last checkpoint on another worker"
+    )
+    assert told[5] == (
+        "went on in batch job 21 on node1 (attempt 3, last seen at epoch 2), towards epoch 3, "
+        "the next milestone"
+    )
+
+
+def test_a_trial_over_several_nodes_is_told_which_of_them_died(tmp_path):
+    made = Batched(tmp_path / "first")
+    made.at(0).starts("17", "node1")
+    made.starts("18", "node2")
+    made.begins("17", "18")
+    made.at(60).ends("18", "NODE_FAIL", began=0, node="node2")
+    made.leaves(0, "evicted", error="batch job 18 on node2: NODE_FAIL")
+    told = texts(made.close(), 0)
+    assert told[0].startswith("began in batch jobs 17 on node1 and 18 on node2 with")
+    assert told[1].startswith("its batch job 18 on node2 lost its node after 1 min.")
+
+
+def test_a_trial_whose_batch_job_ran_out_of_memory_is_told_so(tmp_path):
+    made = Batched(tmp_path / "first")
+    made.at(0).starts("17", "node1")
+    made.begins("17")
+    made.at(30).ends("17", "OUT_OF_MEMORY", began=0, node="node1", blame=Blame.TRIAL)
+    made.leaves(0, "failed", error="batch job 17 on node1: OUT_OF_MEMORY")
+    told = texts(made.close(), 0)[1]
+    assert told.startswith("failed: its batch job 17 on node1 ran out of memory after 30 s.")
+    assert "That was failure 1 of its own" in told
+
+
+def test_what_became_of_a_worker_nobody_knows_about_is_told_as_it_was_heard(tmp_path):
+    made = Batched(tmp_path / "first")
+    made.at(0).starts("17", "node1")
+    made.begins("17")
+    made.at(30).leaves(0, "lost", error="its worker died (17-0)")
+    assert texts(made.close(), 0)[1].startswith("lost its worker (its worker died (17-0)).")

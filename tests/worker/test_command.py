@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import threading
 import time
@@ -273,6 +274,72 @@ def test_a_worker_that_has_to_go_interrupts_its_command(stay, script):
     one.tape.answers = {3: one.tape.interrupt}
     assert run(one).outcome is Outcome.INTERRUPTED
     assert (one.session.path / "left").exists()
+
+
+# ---------------------------------------------------------------------- when its batch job ends
+
+BUSY = OBEYS.replace("range(1, 6)", "range(1, 1 + int(os.environ['STEPS']))")
+
+
+@pytest.mark.parametrize(("ends", "said"), [(1_900_000_000.5, "1900000000"), (math.inf, "none")])
+def test_it_is_told_when_its_batch_job_ends(stay, script, monkeypatch, ends, said):
+    monkeypatch.setenv("DASKHPO_ENDS", "1800000000")  # as the worker began; its channel knows more
+    command = script(
+        "import os\nopen(os.environ['DASKHPO_DIR'] + '/seen', 'w').write("
+        "os.environ.get('DASKHPO_ENDS', 'none'))"
+    )
+    one = stay(CommandObjective(command))
+    one.tape.ends = ends
+    assert run(one).error == ""
+    assert (one.session.path / "seen").read_text() == said
+
+
+def test_it_leaves_after_a_report_when_the_next_would_come_too_late(stay, script):
+    one = stay(CommandObjective(script(OBEYS)))
+
+    def draw_near():
+        one.tape.ends = time.time() + 1.5  # a checkpoint is taken to need 2 s
+
+    one.tape.answers = {3: draw_near}
+    assert run(one).outcome is Outcome.INTERRUPTED
+    assert one.tape.steps == [1, 2, 3]
+    assert (one.session.path / "left").read_text() == "in peace"
+
+
+@pytest.mark.parametrize("metrics", [None, "{dir}/m.jsonl"])
+@pytest.mark.parametrize("steps", [0, 2])
+def test_it_leaves_in_the_middle_of_a_step_when_the_time_is_up(
+    stay, script, monkeypatch, caplog, metrics, steps
+):
+    monkeypatch.setattr(command_module, "POLL", 0.01)
+    monkeypatch.setenv("STEPS", str(steps))
+    text = BUSY
+    if metrics is not None:
+        text = BUSY.replace(
+            "import signal", "out = open(folder + '/m.jsonl', 'w', 1)\nimport signal"
+        )
+        text = text.replace("out = open(folder", "out = open(os.environ['DASKHPO_DIR']")
+    one = stay(CommandObjective(script(text), metrics=metrics))
+
+    def come_to_an_end():
+        while len(one.tape.steps) < steps or not (one.session.path / "pid").exists():
+            time.sleep(0.01)
+        one.tape.ends = time.time()
+
+    threading.Thread(target=come_to_an_end).start()
+    assert run(one).outcome is Outcome.INTERRUPTED
+    assert one.tape.steps == list(range(1, steps + 1))
+    assert (one.session.path / "left").read_text() == "in peace"
+    assert ("has reported nothing" in caplog.text) == (steps == 0)
+
+
+def test_one_of_several_ranks_does_not_leave_alone_in_the_middle_of_a_step(stay):
+    one = stay()
+    one.tape.ends = time.time()
+    one.session.world_size = 2
+    assert not command_module._is_over(one.session, 1)
+    one.session.world_size = 1
+    assert command_module._is_over(one.session, 1)
 
 
 def test_a_command_is_halted_while_it_waits_for_the_decision(stay, script):

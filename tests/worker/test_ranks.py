@@ -10,6 +10,7 @@ import time
 
 import psutil
 import pytest
+import rank_objectives
 import worker_objectives as objectives
 
 from daskhpo.trial import Answer, Decision, Outcome
@@ -188,24 +189,51 @@ class Unreadable:
         return exec, ("raise ImportError('no such thing here')",)
 
 
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_rank_that_gets_sigterm_lets_its_trial_pause(stay, tmp_path, who):
+    left = stay(rank_objectives.is_terminated, ranks=2, params={"who": who}, max_step=100_000)
+    assert train(left).outcome is Outcome.INTERRUPTED
+    assert [file.stem for file in tmp_path.rglob("*.ckpt")] == [f"step-{left.tape.steps[-1]:06d}"]
+
+
+@pytest.mark.parametrize(
+    "objective", [rank_objectives.cannot_react, rank_objectives.is_killed_by_a_second_one]
+)
+def test_a_rank_that_cannot_react_to_sigterm_is_lost(stay, objective):
+    ending = train(stay(objective, isolate=True))
+    assert ending.outcome is Outcome.LOST
+    assert "rank 0 was killed by SIGTERM" in ending.error
+
+
 SUPERVISOR = """
 import sys
-import worker_objectives as objectives
+import rank_objectives
+import worker_objectives
 from conftest import Tape
 from daskhpo.trial import Job
 from daskhpo.worker.ranks import perform_in_ranks
 from daskhpo.worker.work import Work
 
-work = Work("test", objectives.sleeps_with_a_child, "loss", 5, 1, sys.argv[1], isolate=True)
+objective = eval(sys.argv[2])
+work = Work("test", objective, "loss", 5, 1, sys.argv[1], isolate=True)
 perform_in_ranks(work, Job(0, 0, 0, 0, 5, {}), Tape({}))
 """
 
 
-def test_ranks_end_with_their_supervisor(tmp_path):
-    paths = os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)])
-    supervisor = subprocess.Popen(
-        [sys.executable, "-c", SUPERVISOR, str(tmp_path)], env=os.environ | {"PYTHONPATH": paths}
-    )
+@pytest.fixture
+def supervise(tmp_path):
+    def start(objective):
+        paths = os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)])
+        return subprocess.Popen(
+            [sys.executable, "-c", SUPERVISOR, str(tmp_path), objective],
+            env=os.environ | {"PYTHONPATH": paths},
+        )
+
+    return start
+
+
+def test_ranks_end_with_their_supervisor(supervise, tmp_path):
+    supervisor = supervise("worker_objectives.sleeps_with_a_child")
     trial = tmp_path / "trials" / "00000"
     rank, forked = pid_in(trial / "rank"), pid_in(trial / "forked")
     assert alive(rank)
@@ -214,3 +242,13 @@ def test_ranks_end_with_their_supervisor(tmp_path):
     supervisor.wait()
     assert gone(rank)
     assert gone(forked)
+
+
+def test_a_rank_that_got_sigterm_saves_what_it_has_though_its_supervisor_did_not_wait(
+    supervise, tmp_path
+):
+    supervisor = supervise("rank_objectives.outlives_its_supervisor")
+    rank = pid_in(tmp_path / "trials" / "00000" / "rank")
+    supervisor.wait()
+    assert gone(rank)
+    assert [file.name for file in tmp_path.rglob("*.ckpt")] == ["step-000002.ckpt"]

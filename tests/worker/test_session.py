@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import shutil
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 
 from daskhpo.exceptions import CheckpointError, ObjectiveError
 from daskhpo.trial import Answer, Decision, Job, Outcome
+from daskhpo.worker import checkpoint as checkpoint_module
 from daskhpo.worker import session as session_module
-from daskhpo.worker.session import Session
+from daskhpo.worker.checkpoint import Checkpoint
+from daskhpo.worker.session import Alone, Session
 from daskhpo.worker.work import Work
 
 CONTINUE, PAUSE, STOP = Decision
@@ -22,6 +25,7 @@ class Script:
     """A channel that answers as it was told: {step: (decision, stop)}."""
 
     interrupted = False
+    ends = math.inf
 
     def __init__(self, answers=None):
         self.answers = answers or {}
@@ -47,9 +51,21 @@ class Script:
 
 @pytest.fixture
 def make(tmp_path):
-    def make(channel, *, attempt=0, start=0, stop=9, max_step=9, objective=None, **more):
+    def make(
+        channel,
+        *,
+        attempt=0,
+        start=0,
+        stop=9,
+        max_step=9,
+        objective=None,
+        ranks=None,
+        parent=None,
+        **more,
+    ):
         work = Work("token", objective, "loss", max_step, 0, str(tmp_path), **more)
-        return Session(work, Job(0, attempt, 0, start, stop, {"x": 0.5}), channel)
+        job = Job(0, attempt, 0, start, stop, {"x": 0.5}, parent)
+        return Session(work, job, channel, ranks)
 
     return make
 
@@ -182,6 +198,304 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_trained(make):
     with pytest.raises(CheckpointError, match=r"trial.steps\(count=...\): a int"):
         run(objective, make(channel))
     assert channel.sent == []
+
+
+# ---------------------------------------------------------------------- the deadline
+
+
+class Clock:
+    """Both clocks of a session: they go when a step is trained."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1_800_000_000.0
+        monkeypatch.setattr(session_module.time, "time", lambda: self.now)
+        monkeypatch.setattr(session_module.time, "monotonic", lambda: self.now)
+
+    def trains(self, seconds=100.0, **state):
+        """An objective whose steps take so long; it says how far it has come, and when."""
+        done = []  # [(step, when it had ended)]
+
+        def objective(trial):
+            counts = {"steps": 0}
+            for step in trial.steps(counts=counts, **state):
+                self.now += seconds
+                counts["steps"] += 1
+                trial.report(loss=1.0 / step, trained=counts["steps"])
+                done.append((step, self.now))
+
+        objective.done = done
+        return objective
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def worker(monkeypatch, clock):
+    """The channel of a worker whose batch job was given so many seconds, ``age`` of them ago."""
+
+    def worker(seconds, answers=None, *, age=0.0):
+        channel = Script(answers)
+        channel.ends = clock.now - age + seconds
+        monkeypatch.setenv("DASKHPO_BEGAN", str(clock.now - age))
+        return channel
+
+    return worker
+
+
+def test_a_trial_leaves_with_a_checkpoint_before_its_batch_job_ends(make, clock, worker):
+    channel, objective = worker(450.0), clock.trains(100.0)
+    assert run(objective, make(channel)) is Outcome.INTERRUPTED
+    assert channel.steps == [1, 2, 3]
+    assert objective.done[-1][1] <= channel.ends - 45.0  # a tenth of so short a life
+    assert make(channel, attempt=1)._checkpoints.load().step == 3
+
+
+def test_what_leaves_goes_on_elsewhere_and_no_report_is_lost_or_doubled(make, clock, worker):
+    sent, outcome, attempt, objective = [], Outcome.INTERRUPTED, 0, clock.trains(100.0)
+    while outcome is Outcome.INTERRUPTED:
+        channel = worker(450.0)
+        start = sent[-1][0] if sent else 0
+        outcome = run(objective, make(channel, attempt=attempt, start=start))
+        sent += channel.sent
+        attempt += 1
+    assert outcome is Outcome.COMPLETED
+    assert [(step, metrics["trained"]) for step, metrics, _ in sent] == [
+        (step, step) for step in range(1, 10)
+    ]
+    assert attempt == 3
+
+
+def test_reports_that_got_lost_as_the_batch_job_ended_are_sent_again(make, clock, worker):
+    run(clock.trains(), make(worker(450.0)))
+    channel = worker(3600.0)
+    assert run(clock.trains(), make(channel, attempt=1, start=1)) is Outcome.COMPLETED
+    assert channel.steps == [2, 3, 4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        ((PAUSE, 3), Outcome.PAUSED),
+        ((STOP, 3), Outcome.STOPPED),
+        ((CONTINUE, 9), Outcome.INTERRUPTED),
+    ],
+)
+def test_a_decision_counts_more_than_the_clock(make, clock, worker, answer, outcome):
+    channel = worker(450.0, {3: answer})
+    assert run(clock.trains(), make(channel, stop=3)) is outcome
+    assert channel.steps == [1, 2, 3]
+
+
+def test_a_trial_that_is_complete_has_no_need_of_another_step(make, clock, worker):
+    channel = worker(450.0)
+    assert run(clock.trains(), make(channel, max_step=4, stop=4)) is not Outcome.COMPLETED
+    channel = worker(450.0)
+    assert run(clock.trains(), make(channel, max_step=3, stop=3)) is Outcome.COMPLETED
+
+
+def test_a_slow_checkpoint_is_allowed_for(make, clock, worker, monkeypatch):
+    fsync = session_module.os.fsync
+
+    def slowly(descriptor):
+        clock.now += 50.0
+        fsync(descriptor)
+
+    monkeypatch.setattr(session_module.os, "fsync", slowly)
+    channel = worker(3600.0)
+    # A copy is due after every step: each takes 100 s, the file's and the folder's fsync.
+    session = make(channel, max_step=100, stop=100, mtbf=1e-3)
+    assert run(clock.trains(), session) is Outcome.INTERRUPTED
+    assert clock.now <= channel.ends
+    assert clock.now >= channel.ends - 60.0 - 3 * 100.0 - 2 * 100.0
+
+
+def test_who_knows_that_no_step_fits_leaves_at_once_and_keeps_what_there_is(
+    make, clock, worker, tmp_path
+):
+    run(clock.trains(), make(worker(450.0)))
+    before = {place: place.read_bytes() for place in tmp_path.rglob("*.ckpt")}
+    channel, objective = worker(3600.0, age=3450.0), clock.trains()
+    assert run(objective, make(channel, attempt=1, start=3)) is Outcome.INTERRUPTED
+    assert objective.done == channel.sent == []
+    assert {place: place.read_bytes() for place in tmp_path.rglob("*.ckpt")} == before
+    third = worker(3600.0)
+    assert run(clock.trains(), make(third, attempt=2, start=3)) is Outcome.COMPLETED
+    assert third.steps == [4, 5, 6, 7, 8, 9]
+
+
+def test_a_first_step_of_which_nothing_is_known_is_begun(make, clock, worker):
+    channel = worker(3600.0, age=3450.0)
+    assert run(clock.trains(), make(channel)) is Outcome.INTERRUPTED
+    assert channel.steps == [1]
+
+
+def test_but_not_by_a_batch_job_that_is_as_good_as_over(make, clock, worker):
+    channel = worker(3600.0, age=3595.0)
+    assert run(clock.trains(), make(channel)) is Outcome.INTERRUPTED
+    assert channel.steps == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_walltime_shorter_than_a_step_sends_no_trial_round_for_ever(
+    make, clock, worker, monkeypatch, caplog, known
+):
+    run(clock.trains(100.0), make(worker(450.0)))
+    channel = worker(110.0, age=10.0)
+    if not known:  # when it began: then for all we know no other one would last longer
+        monkeypatch.delenv("DASKHPO_BEGAN")
+    caplog.clear()
+    assert run(clock.trains(100.0), make(channel, attempt=1, start=3)) is Outcome.INTERRUPTED
+    assert channel.steps == [4]
+    assert caplog.text.count("give batch jobs a longer walltime") == 1
+    assert "trial 0: another step and its checkpoint may take 127 s" in caplog.text
+
+
+def test_who_has_trained_a_step_leaves_even_a_young_batch_job(make, clock, worker):
+    run(clock.trains(900.0), make(worker(4200.0), max_step=20, stop=20))
+    channel = worker(1100.0)
+    late = make(channel, attempt=1, start=4, max_step=20, stop=20)
+    assert run(clock.trains(100.0), late) is Outcome.INTERRUPTED
+    assert channel.steps == [5]
+
+
+def test_who_is_turned_away_before_it_began_still_inherits(make, clock, worker, tmp_path):
+    parent = session_module.Checkpoints(tmp_path / "trials" / "00003", attempt=0)
+    parent.save(Checkpoint(2, (), {"counts": {"steps": 2}}, (), (100.0, 100.0)))
+    late = make(worker(3600.0, age=3450.0), start=2, parent=3)
+    assert run(clock.trains(), late) is Outcome.INTERRUPTED
+    channel = worker(3600.0)
+    assert run(clock.trains(), make(channel, attempt=1, start=2, parent=3)) is Outcome.COMPLETED
+    assert [(step, metrics["trained"]) for step, metrics, _ in channel.sent] == [
+        (step, step) for step in range(3, 10)
+    ]
+
+
+def test_checkpoints_that_know_no_pace_are_good_ones(make, clock, worker, tmp_path):
+    run(clock.trains(), make(worker(450.0)))
+    (place,) = tmp_path.rglob("*.ckpt")
+    content = checkpoint_module._undump(place.read_bytes().split(b"\n", 1)[1])
+    assert content.pop("pace") == (100.0, 100.0, 100.0)
+    payload = pickle.dumps(content)
+    place.write_bytes(checkpoint_module._header(payload) + payload)
+    channel = worker(3600.0)
+    assert run(clock.trains(), make(channel, attempt=1, start=3)) is Outcome.COMPLETED
+    assert channel.steps == [4, 5, 6, 7, 8, 9]
+
+
+def test_a_batch_job_that_is_granted_more_time_is_used(make, clock, worker):
+    channel, objective = worker(450.0), clock.trains()
+    send = channel.send
+
+    def grant(step, metrics, *, urgent):
+        send(step, metrics, urgent=urgent)
+        if step == 2:
+            channel.ends += 3600.0
+
+    channel.send = grant
+    assert run(objective, make(channel)) is Outcome.COMPLETED
+
+
+def test_a_worker_that_has_to_go_already_trains_no_step(make):
+    channel = Script()
+    channel.interrupted = True
+    assert run(objectives.quick, make(channel)) is Outcome.INTERRUPTED
+    assert channel.sent == []
+
+
+def test_whoever_owns_the_loop_is_told_to_leave_in_time(make, clock, worker):
+    channel = worker(450.0)
+    session, decisions = make(channel), []
+    for step in (1, 2, 3):
+        clock.now += 100.0
+        decisions.append(session.report_step(step, {"loss": 0.5}))
+    assert decisions == [CONTINUE, CONTINUE, PAUSE]
+    assert session.finish(None) is Outcome.INTERRUPTED
+
+
+def test_the_time_that_is_spent_waiting_for_decisions_is_none_of_the_steps(make, clock, worker):
+    channel = worker(3600.0, {1: (CONTINUE, 2), 2: (CONTINUE, 9)})
+    wait = channel.wait
+
+    def slowly(step):
+        clock.now += 1000.0
+        return wait(step)
+
+    channel.wait = slowly
+    # 2,000 s of waiting, and seven steps in what is left of an hour.
+    assert run(clock.trains(), make(channel, stop=1)) is Outcome.COMPLETED
+
+
+def test_an_objective_may_ask_how_long_it_may_stay(make, clock, worker):
+    assert make(Script()).seconds_left == make(Script()).ends == math.inf
+    channel = worker(3600.0, age=600.0)
+    session = make(channel)
+    assert (session.ends, session.seconds_left) == (channel.ends, 3600.0 - 600.0 - 60.0)
+    clock.now = channel.ends
+    assert session.seconds_left == 0.0
+
+
+class Crew(Alone):
+    """Rank 0 of two, whose other one lives in a batch job of its own."""
+
+    size = 2
+
+    def __init__(self, other):
+        super().__init__()
+        self.other = other  # (when it ends, when it began)
+        self.agreed = []
+
+    def agree(self, code):
+        self.agreed.append(code)
+        return code
+
+    def gather(self, thing):
+        return [thing, self.other if isinstance(thing, tuple) else thing]
+
+
+def test_of_several_batch_jobs_the_first_to_end_is_the_end_of_the_stay(make, clock, worker):
+    channel, crew = worker(36_000.0), Crew((clock.now + 450.0, clock.now))
+    session = make(channel, ranks=crew)
+    assert run(clock.trains(), session) is Outcome.INTERRUPTED
+    assert channel.steps == [1, 2, 3]
+    assert session.ends == crew.other[0]
+
+
+def test_ranks_in_the_same_batch_job_are_granted_more_time_together(make, clock, worker):
+    channel = worker(450.0)
+    session = make(channel, ranks=Crew((channel.ends, clock.now)))
+    assert session.report_step(1, {"loss": 0.5}) is CONTINUE
+    channel.ends += 3600.0
+    assert session.ends == channel.ends
+
+
+def test_the_other_ranks_leave_when_rank_0_says_so(make, clock):
+    class Second(Crew):
+        rank = local_rank = 1
+        codes = iter([0, 0, 0, session_module._LEAVE])
+
+        def agree(self, code):
+            return next(self.codes)
+
+        def gather(self, thing):
+            return []
+
+    channel, second = Script(), Second(None)
+    session = make(channel, ranks=second)
+    assert session.local_rank == 1
+    # The start, then step 1, the question whether a copy is due, and step 2.
+    assert run(clock.trains(), session) is Outcome.INTERRUPTED
+    assert session.step == 2
+    assert channel.sent == []
+
+
+@pytest.mark.parametrize("device", ["cuda:2", "cpu"])
+def test_several_trials_in_a_process_have_a_device_each(make, device):
+    session = make(Script(), ranks=Alone(device))
+    assert (session.device, session.local_rank) == (device, 0)
+    assert make(Script()).device in ("cpu", "cuda:0")
 
 
 # ---------------------------------------------------------------------- reports

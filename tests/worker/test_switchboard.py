@@ -17,13 +17,13 @@ from distributed.batched import BatchedSend
 from distributed.scheduler import TaskState
 
 from daskhpo.trial import Decision, Job
+from daskhpo.worker.desk import PLUGIN, Desk
+from daskhpo.worker.ranks import Barracks
 from daskhpo.worker.switchboard import (
-    PLUGIN,
-    Desk,
     Line,
     Switchboard,
-    job_of,
     key_of,
+    place_of,
 )
 from daskhpo.worker.work import Work
 
@@ -33,9 +33,10 @@ JOB = Job(12, 1, 2, 3, 9, {"x": 0.5})
 def test_the_key_of_a_job_reads_well_and_leads_back_to_it():
     key = key_of("abc", JOB)
     assert key.startswith("rung2-00012-a1-")
-    assert job_of(key) == (12, 1)
-    for other in ("sum-0123", "x", "", "rung2-x-a1", "('sum', 3)"):
-        assert job_of(other) is None
+    assert place_of(key) == (12, 1, 0)
+    assert place_of(key_of("abc", JOB, node=3)) == (12, 1, 3)
+    for other in ("sum-0123", "x", "", "rung2-x-a1", "rung2-1-a1", "('sum', 3)"):
+        assert place_of(other) is None
 
 
 # ---------------------------------------------------------------------- the contract with Dask
@@ -192,7 +193,7 @@ class Lines:
     def submit(self, line, number=0, stop=9):
         """Start a job of a trial, and hold on to its future: Dask drops what nobody wants."""
         job = Job(number, 0, 0, 0, stop, {"x": 0.3})
-        self.futures.append(line.submit(job, resources=None, priority=0))
+        self.futures += line.submit(job)
         return self.futures[-1]
 
     def close(self, line):
@@ -228,7 +229,7 @@ def items_until(heard, kind, timeout=20):
 def test_a_job_goes_out_and_its_reports_and_its_end_come_back_in_order(line_of):
     line, heard = line_of(objectives.quick)
     workers = dict(item for _, item in items_until(heard, "workers"))["workers"]
-    assert sorted(threads for threads, _ in workers.values()) == [1, 1]
+    assert sorted(threads for _, threads, _ in workers.values()) == [1, 1]
     future = line_of.submit(line, 0, 9)
     items = items_until(heard, "ended")
     assert {worker for worker, _ in items} <= set(workers)
@@ -248,10 +249,15 @@ def test_a_trial_waits_for_its_answer_and_does_what_it_says(line_of):
     worker = items[-1][0]
     with pytest.raises(queue.Empty):
         heard.get(timeout=0.3)
-    line.answer([[worker, 0, 0, Decision.CONTINUE.value, 5], [worker, 9, 9, "stop", 5]])
+    line.order(
+        [
+            [worker, "answer", 0, 0, Decision.CONTINUE.value, 5],
+            [worker, "answer", 9, 9, "stop", 5],
+        ]
+    )
     while items[-1][1][3] < 5:
         items += items_until(heard, "report")
-    line.answer([[worker, 0, 0, Decision.STOP.value, 5]])
+    line.order([[worker, "answer", 0, 0, Decision.STOP.value, 5]])
     (ended,) = [item for _, item in items_until(heard, "ended") if item[0] == "ended"]
     assert ended[3] == "stopped"
 
@@ -281,10 +287,10 @@ def test_a_tuner_that_was_replaced_is_not_listened_to(client, tmp_path):
     items = items_until(heard, "report")
     while items[-1][1][3] < 3:
         items += items_until(heard, "report")
-    old.answer([[items[-1][0], 0, 0, "stop", 3]])
+    old.order([[items[-1][0], "answer", 0, 0, "stop", 3]])
     with pytest.raises(queue.Empty):
         heard.get(timeout=0.5)
-    new.answer([[items[-1][0], 0, 0, "continue", 9]])
+    new.order([[items[-1][0], "answer", 0, 0, "continue", 9]])
     assert items_until(heard, "ended")[-1][1][3] == "completed"
     lines.close(new)
     lines.drop(old)
@@ -305,7 +311,7 @@ def test_a_task_that_fails_before_the_objective_begins_is_lost_with_its_reason(l
     line.client.unregister_worker_plugin(line._desk.name)
     line_of.submit(line, 0, 9)
     (lost,) = [item for _, item in items_until(heard, "lost") if item[0] == "lost"]
-    assert job_of(lost[1]) == (0, 0)
+    assert place_of(lost[1]) == (0, 0, 0)
     assert PLUGIN in lost[2]
     line.client.register_plugin(line._desk)  # to be closed
 
@@ -315,7 +321,7 @@ def test_a_job_whose_worker_dies_is_lost_at_once_and_without_a_reason(line_of):
     line, heard = line_of(objectives.dies_always)
     line_of.submit(line, 4)
     (lost,) = [item for _, item in items_until(heard, "lost") if item[0] == "lost"]
-    assert (job_of(lost[1]), lost[2]) == ((4, 0), "")
+    assert (place_of(lost[1]), lost[2]) == ((4, 0, 0), "")
 
 
 def test_closing_leaves_nothing_on_the_cluster(client, line_of):
@@ -340,6 +346,7 @@ def test_a_desk_lets_its_trials_leave_before_it_goes():
 
     desk, wire = Desk(Work("t", None, "loss", 9, 0, ".")), Wire()
     desk.wires = {(0, 0): wire}
+    desk._barracks = Barracks()
 
     async def leave():
         teardown = asyncio.create_task(desk.teardown(None))
