@@ -1,7 +1,8 @@
 """Every target of the design in one table, measured here and now.
 
 ``python benchmarks/table.py`` takes some minutes; ``--quick`` a minute, on smaller sizes, to see
-that everything runs. Give names (overhead, core, ask, idle, mlpf, simulator) to measure only those.
+that everything runs. Give names (overhead, core, ask, idle, mlpf, simulator, warm,
+crowd, scale, replacing) to measure only those; the last two need the test Slurm.
 """
 
 from __future__ import annotations
@@ -18,16 +19,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 import core
+import crowd
+import first_report
 import idle
 import numpy as np
 import overhead
+import replacing
 import simulator
+import warm
 from row import Row, table
 
 import daskhpo
 
 PACKAGES = (
-    *("dask", "distributed", "numpy", "zarr", "xarray", "scikit-optimize", "torch"),
+    *(
+        "dask",
+        "distributed",
+        "dask-jobqueue",
+        "numpy",
+        "zarr",
+        "xarray",
+        "scikit-optimize",
+        "torch",
+    ),
     *("optuna", "optuna-integration"),
 )
 
@@ -80,6 +94,10 @@ QUESTIONS: dict[str, Callable[..., list[Row]]] = {
     "idle": idle.rows,
     "mlpf": modelling,
     "simulator": simulator.rows,
+    "warm": warm.rows,
+    "crowd": crowd.rows,
+    "scale": first_report.rows,
+    "replacing": replacing.rows,
 }
 
 

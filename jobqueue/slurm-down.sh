@@ -3,19 +3,22 @@
 #
 #   slurm-down.sh ROOT
 #
-# Ends nothing else: a daemon is known by its pid file and by ROOT on its command line, a job's
-# process by the SLURM_CONF that its job gave it. Can be called again; ROOT itself is left as it is.
+# Ends nothing else: a daemon is known by its pid file and by ROOT on its command line or in its
+# environment, a job's process by the SLURM_CONF that its job gave it. Can be called again; ROOT
+# itself is left as it is.
 set -uo pipefail
-[ $# = 1 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# = 1 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 [ -d "$1" ] || exit 0
 ROOT=$(cd "$1" && pwd -P)
 export SLURM_CONF="$ROOT/etc/slurm.conf"
 
-# ours PID...: those that are processes of this ROOT (a pid may have been given out again; a zombie
-# has no command line).
+# ours PID...: those that are processes of this ROOT, by their command line or, as slurmdbd has
+# none, their environment (a pid may have been given out again; a zombie has neither).
 ours() {
   local pid
-  for pid in "$@"; do ! grep -qsaF "$ROOT/" "/proc/$pid/cmdline" || echo "$pid"; done
+  for pid in "$@"; do
+    ! grep -qsaF "$ROOT/" "/proc/$pid/cmdline" "/proc/$pid/environ" || echo "$pid"
+  done
 }
 
 # daemons PIDFILE...: the pids of those that run.
@@ -24,8 +27,8 @@ daemons() {
   ours $(cat "$@" 2>/dev/null)
 }
 
-# stop PIDFILE...: SIGTERM to all of them, SIGKILL to those that are there 3 s later. By pid, as they
-# take their pid files away long before they end.
+# stop PIDFILE...: SIGTERM to all of them, SIGKILL to those that are there 3 s later. By pid, as
+# they take their pid files away long before they end.
 # shellcheck disable=SC2086
 stop() {
   local pids
@@ -38,10 +41,11 @@ stop() {
     sleep 0.1
   done
   kill -9 $pids 2>/dev/null
+  for _ in $(seq 20); do [ -n "$(ours $pids)" ] || return 0; sleep 0.1; done
 }
 
-# Processes of this cluster's jobs. Those which left their session and ignore SIGTERM outlive scancel,
-# as do those of a node whose slurmd was killed.
+# Processes of this cluster's jobs. Those which left their session and ignore SIGTERM outlive
+# scancel, as do those of a node whose slurmd was killed.
 of_jobs() {
   local each
   for each in $(grep -lsazx "SLURM_CONF=$SLURM_CONF" /proc/[0-9]*/environ); do
@@ -58,7 +62,8 @@ of_steps() {
   done
 }
 
-if [ -n "$(daemons "$ROOT/run/slurmctld.pid")" ] && [ -n "$(daemons "$ROOT/munge-run/munged.pid")" ]; then
+if [ -n "$(daemons "$ROOT/run/slurmctld.pid")" ] &&
+  [ -n "$(daemons "$ROOT/munge-run/munged.pid")" ]; then
   timeout 5 scancel --user="$(id -un)" 2>/dev/null
   # A second for those who want to end well.
   for _ in $(seq 10); do [ -n "$(timeout 5 squeue -h 2>/dev/null)" ] || break; sleep 0.1; done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A real Slurm for tests: several virtual nodes with fake GPUs on this machine, ready in about half a
-# second, without systemd, cgroups, /etc/slurm or /etc/munge. Everything lies under ROOT.
+# A real Slurm for tests: several virtual nodes with fake GPUs on this machine, ready in about half
+# a second, without systemd, cgroups, /etc/slurm or /etc/munge. Everything lies under ROOT.
 #
 #   slurm-up.sh ROOT [NODES=4] [GPUS=4] [CPUS=8]       GPUS and CPUS are those of a node
 #
@@ -23,7 +23,8 @@ umask 022
 
 fail() { echo "slurm-up.sh: $*" >&2; exit 1; }
 for each in slurmctld slurmd munged sinfo; do
-  command -v "$each" >/dev/null || fail "$each is missing: apt-get install slurmctld slurmd slurm-client munge"
+  command -v "$each" >/dev/null ||
+    fail "$each is missing: apt-get install slurmctld slurmd slurm-client munge"
 done
 [ "$(id -u)" = 0 ] || fail "needs root (the daemons start jobs for other users)"
 # The path of a Unix socket (munge's, a job's) has to fit into 108 bytes.
@@ -33,10 +34,13 @@ if [ -n "$pid" ] && grep -qsz "^$ROOT/etc/slurm.conf$" "/proc/$pid/cmdline"; the
   fail "a Slurm runs in $ROOT already: slurm-down.sh $ROOT"
 fi
 for port in $(seq "$BASE" $((BASE + NODES))); do
-  ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || fail "port $port is taken: choose another SLURM_TEST_PORT (now $BASE)"
+  ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null ||
+    fail "port $port is taken: choose another SLURM_TEST_PORT (now $BASE)"
 done
 # Jobs inherit what the daemons have; a test run inside some Slurm job must not leak its own.
-for name in $(compgen -e | grep -E '^(SLURM|SLURMD|SBATCH|SRUN|SQUEUE|SINFO|SCANCEL)_' || true); do unset "$name"; done
+for name in $(compgen -e | grep -E '^(SLURM|SLURMD|SBATCH|SRUN|SQUEUE|SINFO|SCANCEL)_' || true); do
+  unset "$name"
+done
 
 mkdir -p "$ROOT"/{etc,state,log,run,munge,munge-run,dev}
 for i in $(seq 1 "$NODES"); do mkdir -p "$ROOT/spool/node$i"; done
@@ -51,7 +55,8 @@ fi
 # slurmd counts GPUs by their device files: a count without files makes the nodes invalid. Character
 # devices with NVIDIA's major number 195 need no driver; plain files where mknod is forbidden.
 for i in $(seq 0 $((GPUS - 1))); do
-  [ -e "$ROOT/dev/nvidia$i" ] || mknod -m 666 "$ROOT/dev/nvidia$i" c 195 "$i" 2>/dev/null || : >"$ROOT/dev/nvidia$i"
+  device="$ROOT/dev/nvidia$i"
+  [ -e "$device" ] || mknod -m 666 "$device" c 195 "$i" 2>/dev/null || : >"$device"
 done
 
 ACCOUNTING="AccountingStorageType=accounting_storage/none"
@@ -132,15 +137,24 @@ PartitionName=urgent PriorityTier=10 DefaultTime=10 PreemptMode=OFF
 PartitionName=short Nodes=node1 PriorityTier=1 DefaultTime=10 MaxTime=30 PreemptMode=REQUEUE
 CONF
 : >"$ROOT/etc/gres.conf"
-[ "$GPUS" = 0 ] || echo "NodeName=node[1-$NODES] Name=gpu File=$ROOT/dev/nvidia[0-$((GPUS - 1))]" >"$ROOT/etc/gres.conf"
+if [ "$GPUS" != 0 ]; then
+  files="$ROOT/dev/nvidia[0-$((GPUS - 1))]"
+  echo "NodeName=node[1-$NODES] Name=gpu File=$files" >"$ROOT/etc/gres.conf"
+fi
 export SLURM_CONF="$ROOT/etc/slurm.conf"
 
 # From here on a failure takes down again what has been started. No daemon may keep the caller's
 # pipes open: whoever reads this script's output would wait for the daemons to end.
 trap 'status=$?; if [ $status != 0 ]; then "$(dirname "$0")/slurm-down.sh" "$ROOT"; fi' EXIT
-start() { "$@" </dev/null >>"$ROOT/log/start.log" 2>&1 || { tail -n 5 "$ROOT/log/start.log" >&2; fail "$1 does not start: see $ROOT/log"; }; }
+start() {
+  if ! "$@" </dev/null >>"$ROOT/log/start.log" 2>&1; then
+    tail -n 5 "$ROOT/log/start.log" >&2
+    fail "$1 does not start: see $ROOT/log"
+  fi
+}
 start munged --force --socket="$ROOT/munge-run/munge.socket" --key-file="$ROOT/munge/key" \
-  --pid-file="$ROOT/munge-run/munged.pid" --log-file="$ROOT/log/munged.log" --seed-file="$ROOT/munge/seed"
+  --pid-file="$ROOT/munge-run/munged.pid" --log-file="$ROOT/log/munged.log" \
+  --seed-file="$ROOT/munge/seed"
 if [ -n "$DBD" ]; then
   start slurmdbd
   for _ in $(seq 100); do sacctmgr -n list cluster >/dev/null 2>&1 && break; sleep 0.1; done

@@ -60,6 +60,16 @@ def crawl(trial):
     noted(trial, 8.0)
 
 
+def hangs_once(trial):
+    """Its first attempt is in the middle of its second step for a long time."""
+    state = {"steps": 0}
+    for step in trial.steps(state=state):
+        note(trial, step)
+        time.sleep(60.0 if (trial.attempt, step) == (0, 2) else 0.2)
+        state["steps"] += 1
+        trial.report(loss=loss_of(trial, step))
+
+
 def devices(trial):
     """Notes which GPUs it was given."""
     for step in trial.steps(kept={}):

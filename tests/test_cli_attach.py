@@ -140,7 +140,10 @@ def test_stop_leaves_a_request_with_a_name_in_it(finished):
     path = finished.directory.path
     assert "nobody drives" in call("stop", path).output
     assert stop_requested(path).startswith("asked to stop by ")
-    assert json.loads(call("stop", path, "--json").stdout) == {"driver": None}
+    assert json.loads(call("stop", path, "--json").stdout) == {
+        "driver": None,
+        "cancelled": [],
+    }
 
 
 def test_stop_names_the_driver_that_it_asks(finished):

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from daskhpo import ASHA, Float, Space, Tuner
 from daskhpo.analysis.ending import why_over
 from daskhpo.cli import main
-from daskhpo.cli.driving import FALLS, LEAST, MARGIN, Stretch, drive
+from daskhpo.cli.driving import FALLS, LEAST, MARGIN, START, Stretch, drive
 from daskhpo.cluster.batch import BatchJob, Phase, SubmitError
 from daskhpo.cluster.driverjob import (
     Relay,
@@ -239,6 +239,24 @@ def test_an_allocation_is_for_new_campaigns(project, queue):
     assert "pool.kind='slurm'" in call("submit", "runs/first", "--allocation", 2, code=2).output
 
 
+# ---------------------------------------------------------------------- stop
+
+
+def test_stop_cancels_what_waits_for_a_driver_that_is_not_there(project, queue):
+    call("submit", "first.yaml", "--site", "test-slurm")
+    assert "cancelled batch jobs 17" in call("stop", "runs/first").output
+    assert queue.cancelled == ["17"]
+    assert stop_requested("runs/first")
+
+
+def test_stop_leaves_a_living_driver_its_workers(project, queue):
+    call("submit", "first.yaml", "--site", "test-slurm")
+    with CampaignDirectory("runs/first").writer():
+        content = json.loads(call("stop", "runs/first", "--json").stdout)
+    assert content["driver"].startswith("process")
+    assert content["cancelled"] == queue.cancelled == []
+
+
 # ---------------------------------------------------------------------- the script
 
 
@@ -438,7 +456,7 @@ def test_where_nobody_knows_the_end_there_is_no_limit(campaign, queue):
 
 
 def test_little_time_is_not_worth_a_start(driven):
-    assert driven(lasts=LEAST, trials=20)[:2] == (0, [])
+    assert driven(lasts=START + LEAST - 1.0, trials=20)[:2] == (0, [])
 
 
 # ---------------------------------------------------------------------- whether it is over

@@ -39,8 +39,9 @@ __all__ = ["Stretch", "drive", "main"]
 FALLS = 5  # drivers in a row that do not come to a regular end
 WHILE = 900.0  # seconds of work that make up for having fallen before
 REST = 15.0  # seconds before the second try; twice as long before each further one
-MARGIN = 600.0  # seconds before the walltime that trials get to pause, or a tenth of it
-LEAST = 30.0  # seconds that are worth a start
+MARGIN = 600.0  # seconds before the walltime that trials get to pause, or a tenth of it,
+START = 30.0  # but no fewer than these: a driver needs some to begin
+LEAST = 10.0  # seconds that are worth a start
 
 INVALID = 2  # exit code of a command that would fail again
 
@@ -91,7 +92,7 @@ class Stretch:
     def hours(self, relay: Relay, now: float) -> float:
         """How long the campaign may run from now on, in this batch job."""
         left = self.ends - now
-        left -= min(MARGIN, max(left, 0.0) / 10)
+        left -= min(MARGIN, max(left / 10, START))
         if (total := self.limits.get("hours")) is not None:
             left = min(left, relay.began + total * 3600 - now)
         return left / 3600

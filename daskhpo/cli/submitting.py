@@ -96,8 +96,9 @@ def submit(
 def stop(directory: CampaignDirectory, as_json: bool) -> None:
     """Ask the driver of a campaign, wherever it runs, to end.
 
-    Trials pause with a checkpoint at their next report, workers are let go, and drivers that wait
-    in the queue do not go on. To go on later: daskhpo submit DIR, or daskhpo resume DIR.
+    Trials pause with a checkpoint at their next report, and workers are let go. Where nobody
+    drives it now, batch jobs that wait for a driver are cancelled. To go on later: daskhpo submit
+    DIR, or daskhpo resume DIR.
 
     \b
     Example:
@@ -108,12 +109,30 @@ def stop(directory: CampaignDirectory, as_json: bool) -> None:
 
     request_stop(directory.path, f"asked to stop by {_user()}")
     driver = Reading(directory.path).driver
+    cancelled = _wind_up(directory) if driver is None else []
     if as_json:
-        options.print_json({"driver": None if driver is None else str(driver)})
+        found = {"driver": None if driver is None else str(driver), "cancelled": cancelled}
+        options.print_json(found)
     elif driver is None:
-        click.echo("nobody drives this campaign now; a driver that waits in a queue will not begin")
+        gone = f"; cancelled batch jobs {', '.join(cancelled)}" if cancelled else ""
+        click.echo(f"nobody drives this campaign now{gone}")
     else:
         click.echo(f"asked {driver}; to watch it end: daskhpo attach {_quoted(directory.path)}")
+
+
+def _wind_up(directory: CampaignDirectory) -> list[str]:
+    """Cancel what is left of a campaign that has no driver; returns the batch jobs."""
+    from daskhpo.cluster.driverjob import Relay, wind_up
+    from daskhpo.cluster.site import load_site
+
+    campaign = Campaign.from_mapping(directory.config())
+    pool = campaign.pool
+    if pool.kind == "local":
+        return []
+    kind = "slurm" if pool.kind == "allocation" else pool.kind
+    cancelled = wind_up(load_site(pool.site, kind=kind), campaign.token, directory.path)
+    Relay().write(directory.path)
+    return cancelled
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import daskhpo
 from daskhpo.cluster import examine
 from daskhpo.cluster.batch import BatchSystem
 from daskhpo.cluster.errand import errand_script
@@ -32,7 +31,7 @@ from daskhpo.cluster.script import WorkerNeeds, batch_script, lifetime_of
 from daskhpo.cluster.settings import PoolSettings, walltime_seconds
 from daskhpo.cluster.shared import check_interface
 from daskhpo.cluster.site import Site
-from daskhpo.cluster.systems import job_class, make_system
+from daskhpo.cluster.systems import make_system
 from daskhpo.exceptions import CampaignError, DaskhpoError
 from daskhpo.store.disk import disk_error
 
@@ -131,7 +130,7 @@ _NEEDED = frozenset(
 
 def _look_here(case: Case) -> Iterator[Finding]:
     site, path = case.site, case.directory
-    places = {"python": sys.prefix, "daskhpo": str(Path(daskhpo.__file__).parent)}
+    places = {"python": sys.prefix, "daskhpo": str(Path(__file__).parents[1])}
     if site is not None and site.options.get("python"):
         del places["python"]  # nodes use another one
     yield examine.check_program(site or HERE, places)
@@ -155,7 +154,6 @@ def _look_here(case: Case) -> Iterator[Finding]:
 
 def _check_workers(case: Case, site: Site) -> Finding:
     """Whether the batch system takes the batch job of a worker of this case."""
-    job_class(site.kind)  # imports dask-jobqueue without what that does to Ctrl-C
     with _room(case.directory) as folder:
         needs = WorkerNeeds(folder, "doctor")
         system = make_system(site.kind, NAME, directory=folder)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import daskhpo
 from daskhpo.cluster import judge
 from daskhpo.cluster.findings import Finding, Level
 from daskhpo.cluster.probe import Channel, NoAnswer
@@ -108,7 +108,9 @@ def _exchange(channel: Channel, folder: Path, token: str) -> Finding:
 
 
 def _program(channel: Channel) -> Finding:
-    return judge.judge_program(channel.ask("program"), daskhpo.__version__)
+    # The package itself lies above this module: it is asked, not imported.
+    version = str(sys.modules["daskhpo"].__dict__["__version__"])
+    return judge.judge_program(channel.ask("program"), version)
 
 
 def _end(channel: Channel, asked: float | None) -> Finding:

@@ -47,7 +47,7 @@ KNOCK = 5.0  # seconds in which a scheduler accepts a connection
 CRASHES = 3  # workers in a row that fail under a scheduler that is well
 GROWN = 90.0  # seconds after which a worker has not failed at once; imports can take a minute
 NOTICE = 1.0  # seconds in which a worker hears of a signal that the whole batch job was sent
-CLOSING = 15.0  # seconds that a worker gets to close; Dask's nanny takes 10 at the most
+CLOSING = 40.0  # seconds that a worker gets to close: its trials save their checkpoints
 
 STOP = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 # USR1 and USR2 are warnings of some batch systems. The clock decides, not they.
@@ -94,6 +94,9 @@ class _Launcher:
     moment; its children get them as usual.
     """
 
+    # No nanny between us and the worker: the launcher is one, and a nanny that is told to end
+    # kills its worker at once, without the seconds in which its trials could save.
+
     def __init__(self, options: argparse.Namespace, rest: list[str]) -> None:
         self.options = options
         self.closed = options.campaign / "pool" / "closed"
@@ -103,8 +106,9 @@ class _Launcher:
         self.ends = end_of(os.environ, options.walltime)
         self.stop = 0  # the signal that asked for the end
         tls = {"ca_file": options.tls_ca_file, "cert": options.tls_cert, "key": options.tls_key}
-        self.command = [sys.executable, "-m", "distributed.cli.dask_worker", "--nanny"]
+        self.command = [sys.executable, "-m", "distributed.cli.dask_worker", "--no-nanny"]
         self.command += ["--scheduler-file", str(options.scheduler_file)]
+        self.command += ["--preload", "daskhpo.cluster.leaving"]
         self.command += ["--nthreads", options.nthreads] if options.nthreads else []
         for name, value in tls.items():
             self.command += [f"--tls-{name.replace('_', '-')}", value] if value else []

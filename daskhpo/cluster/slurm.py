@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from daskhpo.cluster.batch import BatchJob, Phase, SubmitError, Unreachable
+from daskhpo.cluster.commands import Answer
 from daskhpo.cluster.slurm_commands import answered, ask, sacct_job, show_job
 from daskhpo.cluster.slurm_partitions import (
     Partition,
@@ -192,9 +193,8 @@ class Slurm:
             return
         refused = refusal(answer, request, known)
         # A trial run is refused where nodes are down for which the batch job itself would wait.
-        may_wait = "node configuration" in answer.err + answer.out and not all(
-            each.whole for each in named(request, known)
-        )
+        whole = all(each.whole for each in named(request, known))
+        may_wait = _unfit(answer) and not (whole and _takes_anything(request))
         if refused.final is not False and not may_wait:
             raise CampaignError(refused.message)
         # What passes is no fault of the campaign, but nobody can be asked while Slurm is silent.
@@ -227,6 +227,22 @@ class Slurm:
         except OSError as error:
             raise disk_error("write", path, error) from error
         return path
+
+
+def _unfit(answer: Answer) -> bool:
+    return "node configuration" in answer.err + answer.out
+
+
+def _takes_anything(request: Request) -> bool:
+    """Whether a trial run of the least that can be asked for fits there.
+
+    For some seconds after its own start a controller refuses every trial run like one that fits
+    on no node: no node has spoken to it yet, though it lists all of them as up.
+    """
+    options = ("--partition", request.partition), ("--account", request.account)
+    given = [f"{name}={value}" for name, value in options if value]
+    least = ["sbatch", "--test-only", *given, "--ntasks=1", "--wrap=true"]
+    return not _unfit(ask(*least, seconds=SUBMITTING))
 
 
 def _partitions() -> dict[str, Partition]:

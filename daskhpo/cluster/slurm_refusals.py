@@ -109,7 +109,7 @@ _RULES = (
     _Rule(
         "CPU count|Task count|Node count",
         "site",
-        "its `cores` are more than a node of the partition has (sinfo -o '%P %c')",
+        "more `cores` or nodes than the partition has (sinfo -o '%P %D %c')",
     ),
     _Rule(
         "node configuration is not available",

@@ -141,6 +141,7 @@ class Desk(WorkerPlugin):
             if self.work.ranks > 1 or self.work.isolate:
                 seat = Seat(node, nodes, get_address_host(self.worker.address), devices)
                 return perform_in_ranks(self.work, job, wire, seat, self._barracks)
+            self._barracks.checkup.assure(devices, self.work.gpus)
             ranks = Alone(self._slots.device(devices))
             return perform(self.work.objective, Session(self.work, job, wire, ranks))
         finally:

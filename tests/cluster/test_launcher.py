@@ -126,8 +126,9 @@ def test_a_dismissed_worker_ends_the_batch_job(bench):
     assert (code, bench.names) == (0, ["17-0"])
     assert "dismissed" in messages
     arguments = bench.told[0]["arguments"]
-    assert arguments[:3] == ["--nanny", "--scheduler-file", str(bench.file)]
-    assert arguments[3:-2] == ["--nthreads", "2", "--memory-limit", "4GiB", "--resources", "gpu=1"]
+    assert arguments[:3] == ["--no-nanny", "--scheduler-file", str(bench.file)]
+    assert arguments[3:5] == ["--preload", "daskhpo.cluster.leaving"]
+    assert arguments[5:-2] == ["--nthreads", "2", "--memory-limit", "4GiB", "--resources", "gpu=1"]
     assert bench.told[0]["environ"] == {"DASKHPO_BATCH": "17", "DASKHPO_ENDS": "1800000000"}
 
 

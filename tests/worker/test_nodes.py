@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 
 import pytest
 import rank_objectives
@@ -38,6 +39,8 @@ def train(stay, nodes):
         seat = Seat(node, len(nodes), "127.0.0.1")
         endings[node] = perform_in_ranks(stay.work, stay.job, nodes[node], seat)
         if endings[node].error:
+            while ranks_left():  # the others have lost it, and do not know why
+                time.sleep(0.02)
             for other in nodes[node].others:
                 other.abort()
 
