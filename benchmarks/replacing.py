@@ -1,7 +1,8 @@
 """How soon a batch job that Slurm has ended is noticed and replaced, and its trial goes on.
 
-Counted from the moment at which Slurm knows: ``scancel`` or ``scontrol update ... state=down`` has
-returned, or ``squeue`` does not call the preempted job running any more.
+Counted from the last moment at which Slurm cannot have known: just before ``scancel`` or ``scontrol
+update ... state=down``, or when ``squeue`` was asked for the last time that it called the preempted
+job running. There is one batch job at a time, as a second one would be at hand when the first dies.
 """
 
 from __future__ import annotations
@@ -32,32 +33,38 @@ def objective(trial: Any) -> None:
         trial.report(loss=0.0)
 
 
-def cancel(batch: str) -> Callable[[], object]:
-    """Cancel a batch job; returns what mends it."""
+Fault = Callable[[str], tuple[float, Callable[[], object]]]  # batch job -> since when, mend
+
+
+def cancel(batch: str) -> tuple[float, Callable[[], object]]:
+    """Cancel a batch job; returns since when Slurm may know, and what mends it."""
+    known = time.time()
     slurm("scancel", batch)
-    return lambda: None
+    return known, lambda: None
 
 
-def preempt(batch: str) -> Callable[[], object]:
+def preempt(batch: str) -> tuple[float, Callable[[], object]]:
     """Take its node for more urgent work, until that is cancelled."""
     node = slurm("squeue", "-h", "-j", batch, "-o", "%N")
+    known = asked = time.time()
     urgent = slurm(
         "sbatch", "--parsable", "--partition=urgent", f"--nodelist={node}", "--exclusive",
         f"--gpus-per-node={GPUS}", "--output=/dev/null", "--wrap=sleep 600",
     )  # fmt: skip
-    state = ("squeue", "-h", "-j", batch, "--states=all", "-o", "%T")
-    wait_for(lambda: None if slurm(*state) == "RUNNING" else True)
-    return lambda: slurm("scancel", urgent)
+    while slurm("squeue", "-h", "-j", batch, "--states=all", "-o", "%T") == "RUNNING":
+        known, asked = asked, time.time()  # the question that this answered was put at ``known``
+    return known, lambda: slurm("scancel", urgent)
 
 
-def fail_node(batch: str) -> Callable[[], object]:
+def fail_node(batch: str) -> tuple[float, Callable[[], object]]:
     """Declare its node dead; it comes back by itself, and there are others."""
     node = slurm("squeue", "-h", "-j", batch, "-o", "%N")
+    known = time.time()
     slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=benchmark")
-    return lambda: None
+    return known, lambda: None
 
 
-FAULTS = {"scancel": cancel, "preemption": preempt, "node down": fail_node}
+FAULTS: dict[str, Fault] = {"scancel": cancel, "preemption": preempt, "node down": fail_node}
 
 
 def rows(*, quick: bool) -> list[Row]:
@@ -76,13 +83,11 @@ def rows(*, quick: bool) -> list[Row]:
     return found
 
 
-def measure(
-    path: Path, fault: Callable[[str], Callable[[], object]], *, rounds: int
-) -> list[tuple[float, float, float]]:
+def measure(path: Path, fault: Fault, *, rounds: int) -> list[tuple[float, float, float]]:
     """Seconds until the trial's end is noted, a new batch job submitted, and the next report."""
     tuner = Tuner(
         objective, Space(x=Float(0, 1)), metric="loss", path=path, scheduler=Fifo(max_step=STEPS),
-        sampler="random", pool={"kind": "slurm", "site": SITE, "jobs": 2},
+        sampler="random", pool={"kind": "slurm", "site": SITE, "jobs": 1},
     )  # fmt: skip
     waits = []
     with tuner.pool() as pool:
@@ -90,8 +95,7 @@ def measure(
         try:
             for _ in range(rounds):
                 batch = wait_for(functools.partial(_trains, path))
-                mend = fault(batch)
-                known = time.time()
+                known, mend = fault(batch)
                 wait_for(functools.partial(_trains, path, after=batch))
                 waits.append(_waits(facts_of(path), batch, known))
                 mend()
@@ -121,11 +125,21 @@ def _waits(facts: list[dict[str, Any]], batch: str, known: float) -> tuple[float
     end = next(fact for fact in after if fact["kind"] == "ended")
     if end["outcome"] != "evicted":
         raise RuntimeError(f"batch job {batch}: its trial is {end['outcome']}, {end.get('error')}")
-    fresh = next(fact for fact in after if fact.get("phase") == "pending" and fact["id"] != batch)
+    old = {fact["id"] for fact in facts if fact.get("of") == "batch" and fact["t"] < known}
+    fresh = next(fact for fact in after if fact.get("phase") and fact["id"] not in old)
     told = next(
         fact for fact in after if fact["kind"] == "reported" and fact["attempt"] > end["attempt"]
     )
-    return end["t"] - known, fresh["t"] - known, told["t"] - known
+    waits = end["t"] - known, fresh["t"] - known, told["t"] - known
+    if min(waits) < 0 or _place_of(after, told) != fresh["id"]:
+        raise RuntimeError(f"batch job {batch}: that was not its replacement: {waits}")
+    return waits
+
+
+def _place_of(facts: list[dict[str, Any]], told: dict[str, Any]) -> str:
+    """The batch job from which a report came."""
+    placed = [fact for fact in facts if fact.get("of") == "placed"]
+    return str(next(f["batches"][0] for f in placed if f["attempt"] == told["attempt"]))
 
 
 if __name__ == "__main__":

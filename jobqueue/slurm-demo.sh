@@ -33,8 +33,9 @@ echo
 DRIVER=$!
 
 # The node of a trial that has trained for a while dies: its job ends with NODE_FAIL.
-until [ "$(grep -c '"kind":"reported"' "$RUN/journal.jsonl" 2>/dev/null || echo 0)" -ge 6 ]; do
-  kill -0 "$DRIVER" || wait "$DRIVER"
+reports() { cat "$RUN/journal.jsonl" 2>/dev/null | grep -c '"kind":"reported"' || true; }
+until [ "$(reports)" -ge 6 ]; do
+  kill -0 "$DRIVER" 2>/dev/null || wait "$DRIVER"
   sleep 0.5
 done
 NODE=$(squeue -h -t RUNNING -o %N | head -n 1)

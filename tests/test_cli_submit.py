@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner
 
 from daskhpo import ASHA, Float, Space, Tuner
-from daskhpo.analysis.ending import why_over
+from daskhpo.analysis.conclusion import why_over
 from daskhpo.cli import main
 from daskhpo.cli.driving import FALLS, LEAST, MARGIN, START, Stretch, drive
 from daskhpo.cluster.batch import BatchJob, Phase, SubmitError

@@ -115,13 +115,15 @@ def cause(outcome: Outcome, error: str, jobs: Iterable[BatchJob]) -> str:
     >>> job = BatchJob("17", Phase.ENDED, "TIMEOUT", blame=Blame.SYSTEM, nodes="node3")
     >>> cause(Outcome.EVICTED, "", [job])
     'batch job 17 on node3 ran out of walltime'
+    >>> cause(Outcome.INTERRUPTED, "", [job])
+    'batch job 17 on node3 ran out of walltime'
     >>> cause(Outcome.FAILED, "Traceback ...\\nValueError: no such file", [])
     'ValueError: no such file'
     """
     if outcome not in _BROKEN:
         return ""
-    guilty = _guilty(outcome, jobs)
     lines = error.strip().splitlines()
+    guilty = None if outcome is Outcome.INTERRUPTED and lines else _guilty(outcome, jobs)
     return fate(guilty) if guilty is not None else lines[-1] if lines else _BROKEN[outcome]
 
 
@@ -181,6 +183,8 @@ def _guilty(outcome: Outcome, jobs: Iterable[BatchJob]) -> BatchJob | None:
         return culprit(jobs)
     if outcome is Outcome.FAILED:
         return culprit(job for job in jobs if job.blame is Blame.TRIAL)
+    if outcome is Outcome.INTERRUPTED:  # its worker was told to go, and it saved in time
+        return culprit(job for job in jobs if job.blame is Blame.SYSTEM)
     return None
 
 

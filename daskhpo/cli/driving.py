@@ -82,7 +82,7 @@ class Stretch:
 
     def over(self, relay: Relay, now: float) -> str:
         """Why nobody has to go on; empty while there is something to do."""
-        from daskhpo.analysis.ending import why_over
+        from daskhpo.analysis.conclusion import why_over
 
         total = self.limits.get("hours")
         if total is not None and relay.began and now > relay.began + total * 3600 - LEAST:

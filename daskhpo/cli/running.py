@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from daskhpo.tuner import Tuner
     from daskhpo.tuner.progress import Progress
 
-__all__ = ["resume", "run"]
+__all__ = ["read_settings", "resume", "run"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def run(
       daskhpo run sweep.yaml --scheduler-file scheduler.json --hours 23.5
     """
     where, limits = _sorted(given)
-    settings = _settings(file)
+    settings = read_settings(file)
     chosen = settings.get("path")
     if chosen is not None and not (isinstance(chosen, str) and chosen):
         raise CampaignError(f"path={chosen!r}: must be the path of a directory")
@@ -158,7 +158,8 @@ def _sorted(given: Mapping[str, Any]) -> tuple[Where, dict[str, Any]]:
     return Where(**{name: given[name] for name in names}), limits
 
 
-def _settings(file: Path) -> dict[str, Any]:
+def read_settings(file: Path) -> dict[str, Any]:
+    """What a campaign file says; a copied ``campaign.yaml`` is the file of a new campaign."""
     try:
         settings = load_yaml(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -292,7 +292,7 @@ def _plan(
 
 
 def _new_campaign(file: Path, path: Path | None) -> tuple[Campaign, Path]:
-    from daskhpo.cli.running import _settings as read_settings
+    from daskhpo.cli.running import read_settings
 
     settings = read_settings(file)
     chosen = settings.get("path")

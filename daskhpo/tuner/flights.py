@@ -193,6 +193,8 @@ def _verdict(flight: Flight, job: BatchJob | None, name: str) -> Verdict:
     seconds = time.monotonic() - flight.began
     if job is None:
         return Verdict(Outcome.LOST, seconds, f"its worker died ({name})")
+    if job.phase is Phase.PENDING:  # the batch system took its node, and will start it again
+        return Verdict(Outcome.EVICTED, seconds, str(job))
     if job.phase is not Phase.ENDED:
         return Verdict(Outcome.LOST, seconds, f"its worker {name} died, {job} goes on")
     if job.state == "TIMEOUT" and not flight.moved:

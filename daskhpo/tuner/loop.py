@@ -28,7 +28,7 @@ from daskhpo.cluster.pool import Pool
 from daskhpo.exceptions import DaskhpoError, StoreError
 from daskhpo.trial import Decision, Job, Outcome, Params
 from daskhpo.tuner.driver import Driver
-from daskhpo.tuner.fleet import Fleet, Worker
+from daskhpo.tuner.fleet import Fleet
 from daskhpo.tuner.flight import Flight, Verdict
 from daskhpo.tuner.flights import Flights
 from daskhpo.tuner.pace import Pace

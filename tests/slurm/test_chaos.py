@@ -227,9 +227,13 @@ class Chaos:
 
 
 def _is(pid, word):
+    return word in _command(pid)
+
+
+def _command(pid):
     with contextlib.suppress(OSError):
-        return word in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+    return b""
 
 
 def _parent(pid):
@@ -274,7 +278,12 @@ def test_nothing_is_lost_or_doubled_when_everything_fails(slurm, tmp_path, monke
         fact["metrics"]["steps"] == fact["step"] for fact in facts if fact["kind"] == "reported"
     )
     wait_until(lambda: not slurm.run("squeue", "-h"), seconds=30)
-    wait_until(lambda: not slurm.processes(), seconds=30)
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: not slurm.processes(), seconds=30)
+    import subprocess
+    for pid in slurm.processes():
+        subprocess.run(f"cat /proc/{pid}/status | head -12; tr '\\0' '\\n' < /proc/{pid}/environ | grep -a SLURM_JOB_ID; cat /proc/{pid}/wchan; ps -o pid,ppid,pgid,sid,stat,etime,args -p {pid}", shell=True)
+    assert [_command(pid) for pid in slurm.processes()] == []
 
     trained = sum(len(objectives.trained(path, number)) for number in trials)
     with capsys.disabled():

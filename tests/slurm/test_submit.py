@@ -178,3 +178,20 @@ def test_attach_follows_a_batch_job_and_talks_to_its_scheduler(slurm, project):
     thread.join()
     news = [json.loads(line)["news"] for line in output.splitlines()]
     assert "closed: enough" in news
+
+
+def test_one_allocation_holds_driver_scheduler_and_workers(slurm, project):
+    batch, path = submit("first.yaml", "--site", SITE, "--allocation", "3")
+    wait_until(lambda: len(reports_of(facts_of(path))) > 3)
+    at_work = [job for job, state in slurm.states().items() if state == "RUNNING"]
+    assert at_work == [batch], "its workers are steps, no batch jobs"
+    assert {fact["nodes"] for fact in batches_of(facts_of(path)).values() if "nodes" in fact} <= {
+        "node1",
+        "node2",
+        "node3",
+    }
+    slurm.wait(batch, "COMPLETED")
+    facts = facts_of(path)
+    assert len({fact["number"] for fact in facts if fact["kind"] == "asked"}) == 6
+    assert all(each["phase"] == "ended" for each in batches_of(facts).values())
+    assert len(batches_of(facts)) == 3
