@@ -149,6 +149,11 @@ class Study:
         return None if self.limit is None else max(0, self.limit - self._next + self._bred)
 
     @property
+    def waiting(self) -> int:
+        """How many interrupted trials wait for a worker."""
+        return len(self._waiting)
+
+    @property
     def next_number(self) -> int:
         """The number that the next suggestion will have."""
         return self._next

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -91,6 +91,18 @@ class BatchJob:
     def seconds(self) -> float:
         """How long it has held its nodes; nan before its end is known."""
         return self.ended - self.began
+
+    def only_waits_like(self, other: BatchJob) -> bool:
+        """Whether both wait in the queue, if for another reason: that changes all the time.
+
+        Examples
+        --------
+        >>> waiting = BatchJob("17", Phase.PENDING, "PENDING", "Priority")
+        >>> waiting.only_waits_like(BatchJob("17", Phase.PENDING, "PENDING", "Resources"))
+        True
+        """
+        said = self.reason not in ("", "None")
+        return said and self.phase is Phase.PENDING and replace(self, reason=other.reason) == other
 
     def to_fact(self) -> dict[str, Any]:
         """Plain JSON data of what is known, for the journal."""

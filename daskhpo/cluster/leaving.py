@@ -9,8 +9,11 @@ trial goes on from the checkpoint before.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from typing import TYPE_CHECKING, Any
+
+from distributed.core import Status
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -30,6 +33,9 @@ def dask_setup(worker: Worker) -> None:
     closing: list[asyncio.Task[Any]] = []  # a task that nobody holds may be collected
 
     def close() -> None:
+        if worker.status is Status.init:
+            # There is nothing to close yet, and Dask would go on looking for its scheduler.
+            os._exit(128 + signal.SIGTERM)
         if not closing:
             closing.append(loop.create_task(worker.close(reason="SIGTERM")))
 

@@ -26,7 +26,7 @@ from typing import Any
 from daskhpo.cluster.batch import BatchJob, Phase
 from daskhpo.cluster.pool import Pool
 from daskhpo.exceptions import DaskhpoError, StoreError
-from daskhpo.trial import Decision, Job, Outcome, Params
+from daskhpo.trial import Decision, Job, Outcome, Params, TrialState
 from daskhpo.tuner.driver import Driver
 from daskhpo.tuner.fleet import Fleet
 from daskhpo.tuner.flight import Flight, Verdict
@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 0.5  # seconds without news after which the clock is looked at
 HELD = 64  # finished futures that are kept, to be released in one message
+DOUBT = 600.0  # seconds for which nobody waits for promotions that may never come
 STARTING = 10.0  # seconds that a task waits for a worker that has only just come
 MANY = 1_000_000  # workers that a campaign without a limit on trials could use
 
@@ -86,6 +87,7 @@ class DaskLoop:
         self._suggester = ThreadPoolExecutor(1, thread_name_prefix="daskhpo-sampler")
         self._suggesting = False
         self._starved = False  # the last question for a job was answered with None
+        self._in_vain = -math.inf  # and when that was
         self._stopping = False
         self._cancelled = False
         self._hopeless = ""
@@ -188,6 +190,7 @@ class DaskLoop:
             job = self.driver.ask(inline=inline)
             if job is None:
                 self._starved = True
+                self._in_vain = time.monotonic()
                 break
             self._board(job, flights)
         self._let_go()
@@ -235,9 +238,21 @@ class DaskLoop:
         trials = len(self.flights) + len(self._in_hand)
         if study.closed is None and not self._starved:
             wanted = study.wanted
-            trials += MANY if wanted is None else max(1, wanted + len(study.offers))
+            more = MANY if wanted is None else wanted + len(study.offers)
+            trials += more + study.waiting + self._spare()
         workers = math.ceil(trials * self.fleet.nodes / self.fleet.per_worker)
         self.pool.want(workers)
+
+    def _spare(self) -> int:
+        """One more worker where paused trials might be promoted if there was a free one.
+
+        Only a free worker can tell; where one was there in vain, the next is long in coming.
+        """
+        if not self.flights:
+            return 1  # nobody is there who could ask
+        lately = time.monotonic() - self._in_vain < DOUBT
+        states = (trial.state for trial in self.driver.study.trials.values())
+        return int(not lately and TrialState.PAUSED in states)
 
     def _finished(self) -> bool:
         if self._cancelled:
@@ -378,7 +393,9 @@ class DaskLoop:
 
     def _on_batch(self, job: BatchJob) -> None:
         """Something about a batch job has changed."""
-        self.driver.study.note("batch", **job.to_fact())
+        known = self.driver.ledger.jobs.get(job.id)
+        if known is None or not known.only_waits_like(job):
+            self.driver.study.note("batch", **job.to_fact())
         if job.phase is not Phase.ENDED:
             for worker in self.fleet.set_end(job.id, job.ends):
                 self.flights.orders.append([worker.address, "ends", job.ends])

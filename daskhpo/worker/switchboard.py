@@ -289,7 +289,8 @@ class Line:
             self._send(GOODBYE)
             if wait:
                 self.client.unregister_worker_plugin(self._desk.name)
-        self.client._stream_handlers.pop(f"{EVENTS}-{self.work.campaign}", None)
+        # Items may still be on their way.
+        self.client._stream_handlers[f"{EVENTS}-{self.work.campaign}"] = _ignore
 
     def _send(self, op: str, **content: Any) -> None:
         content["campaign"] = self.work.campaign
@@ -302,6 +303,10 @@ class Line:
 
     def _on_events(self, items: list[list[Any]], worker: str) -> None:
         self._receive(worker, items)
+
+
+def _ignore(**content: Any) -> None:
+    """What comes after a line is closed."""
 
 
 def _scheduler_beside(client: Client) -> Scheduler | None:
