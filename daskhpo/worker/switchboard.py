@@ -29,6 +29,7 @@ number, attempt, "host:port"``; ``"abort", number, attempt``; ``"ends", seconds 
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -244,7 +245,8 @@ class Line:
         self._switchboard: Any = scheduler.plugins[PLUGIN] if scheduler is not None else None
         self._desk = Desk(work)
         client._stream_handlers[f"{EVENTS}-{work.campaign}"] = self._on_events
-        client.register_plugin(self._desk)
+        with _heedless_of_the_dying():
+            client.register_plugin(self._desk)
         self._send(HELLO, **({"near": receive} if self._switchboard is not None else {}))
 
     def submit(self, job: Job, crew: Sequence[str] = (), *, priority: int = 0) -> list[Any]:
@@ -288,7 +290,8 @@ class Line:
         if self.client.status == "running":
             self._send(GOODBYE)
             if wait:
-                self.client.unregister_worker_plugin(self._desk.name)
+                with _heedless_of_the_dying():
+                    self.client.unregister_worker_plugin(self._desk.name)
         # Items may still be on their way.
         self.client._stream_handlers[f"{EVENTS}-{self.work.campaign}"] = _ignore
 
@@ -307,6 +310,14 @@ class Line:
 
 def _ignore(**content: Any) -> None:
     """What comes after a line is closed."""
+
+
+def _heedless_of_the_dying() -> contextlib.suppress:
+    """For what Dask sends to all workers: it fails if one of them dies meanwhile.
+
+    The others hear it all the same, and whether the scheduler lives is looked at elsewhere.
+    """
+    return contextlib.suppress(OSError)
 
 
 def _scheduler_beside(client: Client) -> Scheduler | None:
