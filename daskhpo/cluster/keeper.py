@@ -240,7 +240,9 @@ class Keeper:
 
     def _fate(self, job: BatchJob | None, id: str, asked: float) -> tuple[bool, BatchJob | None]:
         """Whether it is clear by now what became of a batch job, and what."""
-        late = time.monotonic() >= asked + DELAY
+        # One that is completing is over, but why it ended is not said before its epilog has run.
+        completing = job is not None and job.state == "COMPLETING"
+        late = time.monotonic() >= asked + (SILENCE if completing else DELAY)
         if job is None:  # forgotten: the reconciler wants to hear that twice
             job = self._pool.job(id)
             return job is None or job.phase is Phase.ENDED or late, job

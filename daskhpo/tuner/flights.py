@@ -21,7 +21,7 @@ __all__ = ["Flights"]
 
 logger = logging.getLogger(__name__)
 
-INQUEST = 15.0  # seconds after which a worker's death is taken for unexplained
+INQUEST = 40.0  # seconds after which a worker's death is taken for unexplained
 
 _BLAMED = {
     Blame.SYSTEM: Outcome.EVICTED,

@@ -299,6 +299,19 @@ def test_a_batch_job_that_lives_on_without_its_worker_is_told_as_it_is(
     assert (name, job.phase) == ("1-0", Phase.RUNNING)
 
 
+def test_one_that_is_completing_is_waited_for_until_its_end_has_a_name(
+    keep, scripted, ear, monkeypatch
+):
+    monkeypatch.setattr(constants, "DELAY", 0.0)
+    keeper = running(keep, scripted, ear, poll=60.0)
+    scripted.listed["1"] = replace(scripted.listed["1"], state="COMPLETING")
+    keeper.inquire("1", "1-0")
+    asked = len(scripted.asked)
+    wait(lambda: len(scripted.asked) > asked + 1)
+    scripted.end("1", "PREEMPTED", Blame.SYSTEM)
+    assert ear.until_word("fate")[2].state == "PREEMPTED"
+
+
 def test_one_that_is_back_in_the_queue_is_told_at_once(keep, scripted, ear, monkeypatch):
     monkeypatch.setattr(constants, "DELAY", 3600.0)
     keeper = running(keep, scripted, ear)

@@ -35,7 +35,7 @@ TRIALS = 60
 SHAPE = {"jobs": 8, "gpus": 2, "max_step": 27, "budget": {"trials": TRIALS}}
 PAUSE = (1.5, 4.0)  # seconds between two faults
 BUSY = 0.8  # of all faults of one batch job strike one that is at work, if any is
-ENOUGH = 30  # reports after which the next fault does not wait: a quick machine has as many
+ENOUGH = 15  # reports after which the next fault does not wait: a quick machine has as many
 FAULTS = (
     "batch job cancelled",
     "batch job killed",
@@ -126,13 +126,9 @@ class Chaos:
         return self.rng.choice(found) if found else None
 
     def _worker(self):
-        """A nanny, or the worker that it looks after."""
         job = self._batch_job("RUNNING")
         pids = self.slurm.processes(job) if job else []
-        found = [
-            pid for pid in pids if any(_is(each, b"dask_worker") for each in (pid, _parent(pid)))
-        ]
-        found = [pid for pid in found if not _is(pid, b"resource_tracker")]
+        found = [pid for pid in pids if _is(_parent(pid), b"daskhpo.cluster.launcher")]
         return self.rng.choice(found) if found else None
 
     def _node(self):
@@ -280,9 +276,6 @@ def test_nothing_is_lost_or_doubled_when_everything_fails(slurm, tmp_path, monke
     wait_until(lambda: not slurm.run("squeue", "-h"), seconds=30)
     with contextlib.suppress(AssertionError):
         wait_until(lambda: not slurm.processes(), seconds=30)
-    import subprocess
-    for pid in slurm.processes():
-        subprocess.run(f"cat /proc/{pid}/status | head -12; tr '\\0' '\\n' < /proc/{pid}/environ | grep -a SLURM_JOB_ID; cat /proc/{pid}/wchan; ps -o pid,ppid,pgid,sid,stat,etime,args -p {pid}", shell=True)
     assert [_command(pid) for pid in slurm.processes()] == []
 
     trained = sum(len(objectives.trained(path, number)) for number in trials)

@@ -184,6 +184,8 @@ def test_a_batch_job_that_slurm_starts_again_is_the_same_one(slurm, path):
         before = len(batches_of(facts_of(path)))
     facts = assert_whole(path)
     assert len(batches_of(facts)) == before == 2, "it was replaced though it came back"
+    trial = tuner_like(path).study.trials[number]
+    assert (trial.losses, trial.failures) == (0, 0)
 
 
 def test_a_full_queue_is_waited_for(slurm, path):

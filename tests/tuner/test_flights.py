@@ -114,6 +114,13 @@ def test_a_worker_process_that_died_in_a_living_batch_job_is_lost(stage):
     assert stage.told[0][2] is Outcome.LOST
 
 
+def test_a_batch_job_that_is_put_back_into_the_queue_is_not_its_trial_s_fault(stage):
+    flight = stage.flights.add(JOB, crew_of("17-0"))
+    stage.flights.lose(flight, flight.crew[0])
+    stage.flights.fate("17-0", BatchJob("17", Phase.PENDING, "PENDING", "BeginTime", restarts=1))
+    assert stage.told[0][2] is Outcome.EVICTED
+
+
 def test_without_batch_jobs_nobody_is_asked(stage):
     flight = stage.flights.add(JOB, crew_of("0", batch=False))
     stage.flights.lose(flight, flight.crew[0])
