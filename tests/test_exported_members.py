@@ -11,7 +11,7 @@ NAMES = [
     *("ASHA", "Budget", "Campaign", "Choice", "CommandObjective", "Constant", "Decision"),
     *("Direction", "FastHyperband", "Fifo", "Float", "Hyperband", "Int", "Job", "Median"),
     *("OneCut", "Outcome", "PBT", "SHA", "Space", "Study", "SwiftHyperband", "Trial"),
-    *("TrialState", "Tuner", "Workers", "async_hyperband"),
+    *("TrialState", "Tuner", "Workers", "async_hyperband", "attach"),
 ]
 
 

@@ -139,7 +139,9 @@ def _python() -> list[_Setting]:
 def _torch(torch: Any) -> list[_Setting]:
     """Where torch was not imported before the job, its defaults are what to come back to."""
     cudnn, autograd = torch.backends.cudnn, torch.autograd
-    threads = os.environ.get("OMP_NUM_THREADS", "1").split(",")[0]  # ranks always have it
+    # Ranks always have the second one; where there is the first, torch goes by that.
+    names = ("MKL_NUM_THREADS", "OMP_NUM_THREADS")
+    threads = next((os.environ[name] for name in names if os.environ.get(name)), "1").split(",")[0]
     return [
         _Setting("dtype", torch.get_default_dtype, torch.set_default_dtype, torch.float32),
         _Setting(

@@ -11,6 +11,7 @@ from daskhpo.cluster.driverjob import driver_script
 from daskhpo.cluster.script import WorkerNeeds, batch_script, cluster_class
 from daskhpo.cluster.settings import PoolSettings, walltime_seconds
 from daskhpo.cluster.site import load_site
+from daskhpo.cluster.systems import import_jobqueue
 
 FOLDER = Path(__file__).parents[2] / "jobqueue"
 PRESETS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -61,7 +62,8 @@ def test_a_preset_has_every_key_that_dask_jobqueue_wants(name: str) -> None:
     assert "distributed.cli.dask_worker" in script
     if section["interface"]:
         assert f"--interface {section['interface']}" in script
-    defaults = dask.config.get("jobqueue.slurm")
+    shipped = Path(import_jobqueue().__file__ or "").with_name("jobqueue.yaml")
+    defaults = yaml.safe_load(shipped.read_text(encoding="utf-8"))["jobqueue"]["slurm"]
     assert sorted(section) == sorted(defaults)
 
 

@@ -263,7 +263,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_under_a_new_attempt(client, tune
     assert lost
     for fact in lost:
         attempts = {attempt for attempt, _ in objectives.trained(path, fact["number"])}
-        assert fact["attempt"] + 1 in attempts
+        assert any(attempt > fact["attempt"] for attempt in attempts)
     assert_trained_behind_checkpoints(path, facts)
     for number in range(4):  # Dask itself has run nothing again
         steps = objectives.trained(path, number)

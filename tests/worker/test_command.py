@@ -342,6 +342,14 @@ def test_one_of_several_ranks_does_not_leave_alone_in_the_middle_of_a_step(stay)
     assert command_module._is_over(one.session, 1)
 
 
+def line_of(process):
+    """A process's command line; empty once it has ended."""
+    try:
+        return str(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def test_a_command_is_halted_while_it_waits_for_the_decision(stay, script):
     counts = (
         SAYS
@@ -362,9 +370,7 @@ for step in range(1, 6):
     thread.start()
     assert asked.wait(20)
     count = one.session.path / "count"
-    stopped = [
-        c for c in psutil.Process().children(recursive=True) if "script.py" in str(c.cmdline())
-    ]
+    stopped = [c for c in psutil.Process().children(recursive=True) if "script.py" in line_of(c)]
     assert stopped
     while any(process.status() != psutil.STATUS_STOPPED for process in stopped):
         time.sleep(0.01)
