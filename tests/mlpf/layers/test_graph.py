@@ -12,19 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from daskhpo.mlpf.layers import (
-    MAX_ROTATIONS,
+from daskhpo.mlpf.layers.common import Dropout, complete_rows, feed_forward, initialise
+from daskhpo.mlpf.layers.graph import (
     CombinedGraphLayer,
-    Dropout,
     GraphSettings,
-    RaggedLayout,
-    complete_rows,
     distance_kernel,
-    feed_forward,
-    initialise,
     lsh,
     normalise_degrees,
 )
+from daskhpo.mlpf.layers.layout import MAX_ROTATIONS, RaggedLayout
 
 WIDTH = 6
 SMALL = GraphSettings(output_dim=WIDTH, distance_dim=4, ffn_dist_hidden_dim=5)
