@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from daskhpo.mlpf.events import ParticleClass
-from daskhpo.mlpf.tracking import log_normal
+from daskhpo.mlpf.schema import ParticleClass
+from daskhpo.mlpf.simulation.tracking import log_normal
 
 __all__ = ["ECAL", "HCAL", "Calorimeter", "Cells", "Deposits", "Readout", "TrackHits"]
 
@@ -166,12 +166,11 @@ class Calorimeter:
         Readout
         """
         fraction = self.fraction(np.abs(deposits.pdg))
-        cell = np.where(fraction > 1e-9, self.cells.find(deposits.eta, deposits.phi), -1)
-        hit = np.flatnonzero(cell >= 0)
-        keys, row = np.unique(
-            deposits.event[hit] * self.cells.size + cell[hit], return_inverse=True
-        )
-        row_of_particle = np.full(len(cell), -1)
+        hit = np.flatnonzero(fraction > 1e-9)
+        cell = self.cells.find(deposits.eta[hit], deposits.phi[hit])
+        hit, cell = hit[cell >= 0], cell[cell >= 0]
+        keys, row = np.unique(deposits.event[hit] * self.cells.size + cell, return_inverse=True)
+        row_of_particle = np.full(len(fraction), -1)
         row_of_particle[hit] = row
         true = sum_by(row, (deposits.energy * fraction)[hit], len(keys))
         event, cell = np.divmod(keys, self.cells.size)

@@ -29,7 +29,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from daskhpo.mlpf.calorimeter import (
+from daskhpo.mlpf.events import ELEMENT_COLUMNS, TARGET_COLUMNS, Element, Events, Tower, Track
+from daskhpo.mlpf.schema import ParticleClass, Target
+from daskhpo.mlpf.simulation.calorimeter import (
     ECAL,
     HCAL,
     Calorimeter,
@@ -38,24 +40,16 @@ from daskhpo.mlpf.calorimeter import (
     TrackHits,
     sum_by,
 )
-from daskhpo.mlpf.events import (
-    ELEMENT_COLUMNS,
-    TARGET_COLUMNS,
-    Element,
-    Events,
-    ParticleClass,
-    Target,
-    Tower,
-    Track,
-)
-from daskhpo.mlpf.particles import Particles
-from daskhpo.mlpf.propagation import Surface, propagate
-from daskhpo.mlpf.tracking import ETA_MAX, Tracks, reconstruct
+from daskhpo.mlpf.simulation.particles import Particles
+from daskhpo.mlpf.simulation.propagation import Surface, propagate
+from daskhpo.mlpf.simulation.tracking import ETA_MAX, Tracks, reconstruct
 
 __all__ = ["simulate"]
 
 Float = npt.NDArray[np.float64]
+Float32 = npt.NDArray[np.float32]
 Int = npt.NDArray[np.int64]
+Group = tuple[Int, Float32, Float32, Float32]  # event, X, ygen and ycand of some elements
 
 NEUTRAL_HADRON_MIN = 9.0  # GeV: softer neutral hadrons are no targets
 
@@ -63,8 +57,8 @@ NEUTRAL_HADRON_MIN = 9.0  # GeV: softer neutral hadrons are no targets
 def simulate(particles: Particles, rng: np.random.Generator) -> Events:
     """Simulate the detector's answer to a batch of events.
 
-    Use it on the output of `daskhpo.mlpf.generator.generate_particles`, or on particles of any
-    other generator.
+    Use it on the output of `simulation.generator.generate_particles`, or on particles of any other
+    generator.
 
     Parameters
     ----------
@@ -96,38 +90,36 @@ def simulate(particles: Particles, rng: np.random.Generator) -> Events:
         deposits, TrackHits(tracks.particle, tracks.energy, tracks.resolution), rng
     )
     # HCAL compares with the tracks as ECAL left them.
-    energy = np.hypot(
-        ecal.track_scale * tracks.pt * np.cosh(tracks.eta), kept.mass[tracks.particle]
-    )
+    tracked = kept.select(tracks.particle)
+    energy = np.hypot(ecal.track_scale * tracks.pt * np.cosh(tracks.eta), tracked.mass)
     hcal = HCAL.read_out(deposits, TrackHits(tracks.particle, energy, tracks.resolution), rng)
     scale = ecal.track_scale * hcal.track_scale
     untracked = np.ones(len(kept), dtype=bool)
     untracked[tracks.particle] = False
     return _interleave(
         particles.n_events,
-        _track_rows(kept, surface, tracks, scale),
+        _track_rows(tracked, surface, tracks, scale),
         _tower_rows(ECAL, ecal, kept, untracked),
         _tower_rows(HCAL, hcal, kept, untracked),
     )
 
 
-def _interleave(n_events: int, *groups: tuple[Int, Float, Float, Float]) -> Events:
+def _interleave(n_events: int, *groups: Group) -> Events:
     """Bring (event, X, ygen, ycand) of tracks and towers into the order of events."""
     event, inputs, ygen, ycand = (np.concatenate(parts) for parts in zip(*groups, strict=True))
     order = np.argsort(event, kind="stable")
     return Events(
-        inputs[order].astype(np.float32),
-        ygen[order].astype(np.float32),
-        ycand[order].astype(np.float32),
+        inputs[order],
+        ygen[order],
+        ycand[order],
         np.bincount(event, minlength=n_events),
     )
 
 
-def _track_rows(
-    particles: Particles, surface: Surface, tracks: Tracks, scale: Float
-) -> tuple[Int, Float, Float, Float]:
+def _track_rows(particles: Particles, surface: Surface, tracks: Tracks, scale: Float) -> Group:
+    """Write down the tracks; `particles` are those that made them, row by row."""
     at, kind = tracks.particle, tracks.kind
-    inputs = np.zeros((len(at), ELEMENT_COLUMNS))
+    inputs = np.zeros((len(at), ELEMENT_COLUMNS), np.float32)
     inputs[:, Track.TYPE] = Element.TRACK
     inputs[:, Track.PT] = tracks.pt
     inputs[:, Track.ETA] = tracks.eta
@@ -136,17 +128,16 @@ def _track_rows(
     inputs[:, Track.ETA_OUTER] = surface.eta[at]
     inputs[:, Track.SIN_PHI_OUTER] = np.sin(surface.phi[at])
     inputs[:, Track.COS_PHI_OUTER] = np.cos(surface.phi[at])
-    inputs[:, Track.CHARGE] = particles.charge[at]
+    inputs[:, Track.CHARGE] = particles.charge
     muon = kind == ParticleClass.MUON
     inputs[:, Track.IS_GEN_MUON] = muon
     inputs[:, Track.IS_GEN_ELECTRON] = kind == ParticleClass.ELECTRON
-    eta, phi = particles.eta[at], particles.phi[at]
-    sign = np.sign(particles.pdg[at])
-    ygen = _targets(kind, sign, particles.pt[at], eta, phi, particles.energy[at])
+    eta, phi = particles.eta, particles.phi
+    ygen = _targets(kind, np.sign(particles.pdg), particles.pt, eta, phi, particles.energy)
     # Muon candidates are made before the angles are smeared.
     eta, phi = np.where(muon, eta, tracks.eta), np.where(muon, surface.phi_start[at], tracks.phi)
-    ycand = _targets(kind, particles.charge[at], tracks.pt * scale, eta, phi, np.zeros(len(at)))
-    return particles.event[at], inputs, ygen, ycand
+    ycand = _targets(kind, particles.charge, tracks.pt * scale, eta, phi, np.zeros(len(at)))
+    return particles.event, inputs, ygen, ycand
 
 
 def _tower_rows(
@@ -154,10 +145,10 @@ def _tower_rows(
     readout: Readout,
     particles: Particles,
     untracked: npt.NDArray[np.bool],
-) -> tuple[Int, Float, Float, Float]:
+) -> Group:
     above = np.flatnonzero(readout.energy > 0)
     energy, eta, phi = readout.energy[above], readout.eta[above], readout.phi[above]
-    inputs = np.zeros((len(above), ELEMENT_COLUMNS))
+    inputs = np.zeros((len(above), ELEMENT_COLUMNS), np.float32)
     inputs[:, Tower.TYPE] = Element.TOWER
     inputs[:, Tower.ET] = energy / np.cosh(eta)
     inputs[:, Tower.ETA] = eta
@@ -173,7 +164,7 @@ def _tower_rows(
     return readout.event[above], inputs, ygen[above], ycand
 
 
-def _tower_targets(particles: Particles, row: Int, n_rows: int) -> Float:
+def _tower_targets(particles: Particles, row: Int, n_rows: int) -> Float32:
     """Sum the particles without a track in each cell and say what the sum is.
 
     Parameters
@@ -187,7 +178,7 @@ def _tower_targets(particles: Particles, row: Int, n_rows: int) -> Float:
 
     Returns
     -------
-    (n_rows, 7) float64
+    (n_rows, 7) float32
         Zeros where no particle without a track is, or a neutral hadron too soft.
     """
     at = np.flatnonzero(row >= 0)
@@ -221,9 +212,9 @@ def _targets(
     eta: Float,
     phi: Float,
     energy: Float,
-) -> Float:
+) -> Float32:
     """Fill rows of `ygen` or `ycand`; rows of class 0 are zeros."""
-    rows = np.zeros((len(kind), TARGET_COLUMNS))
+    rows = np.zeros((len(kind), TARGET_COLUMNS), np.float32)
     rows[:, Target.CLASS] = kind
     rows[:, Target.CHARGE] = charge
     rows[:, Target.PT] = pt

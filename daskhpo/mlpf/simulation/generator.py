@@ -1,68 +1,70 @@
 """Making particle-flow events: Pythia collisions, pile-up, and the detector of `detector.py`.
 
-Pythia 8 is an optional extra (`pip install daskhpo[mlpf]`). The settings are those of the public
-Delphes set: 14 TeV, top mass 172.5 GeV, tune 14 (NNPDF 2.3 LO), particles that live for longer
-than 10 mm/c stay as they are, pile-up from non-diffractive and diffractive collisions.
-
-References: C. Bierlich et al., "A comprehensive guide to the physics and usage of PYTHIA 8.3",
-SciPost Phys. Codebases 8 (2022), arXiv:2203.11601.
+Events are made in parts that know nothing of one another: each has seeds of its own, so that a
+set may be made part by part, by one process or by many, and is always the same. All of them draw
+their pile-up from one pool of minimum-bias collisions.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from daskhpo.exceptions import DataError
-from daskhpo.mlpf.detector import simulate
 from daskhpo.mlpf.events import Events
-from daskhpo.mlpf.particles import Particles
+from daskhpo.mlpf.simulation.collisions import check_pythia, collide
+from daskhpo.mlpf.simulation.detector import simulate
+from daskhpo.mlpf.simulation.particles import Particles
+from daskhpo.mlpf.simulation.pileup import mix_pileup, vertex_z
+from daskhpo.mlpf.simulation.processes import MINIMUM_BIAS, PROCESSES, Process, process_named
 
-__all__ = ["PROCESSES", "generate_events", "generate_particles", "mix_pileup"]
+__all__ = [
+    "PROCESSES",
+    "generate_events",
+    "generate_events_in_parts",
+    "generate_particles",
+    "provenance",
+]
 
-PP_14TEV = ("Beams:idA = 2212", "Beams:idB = 2212", "Beams:eCM = 14000.", "Tune:pp = 14")
-EE_380GEV = ("Beams:idA = 11", "Beams:idB = -11", "Beams:eCM = 380.", "Tune:ee = 7")
-COMMON = ("Print:quiet = on", "6:m0 = 172.5", "ParticleDecays:limitTau0 = on")
-
-# {process: Pythia settings}
-PROCESSES: dict[str, tuple[str, ...]] = {
-    "ttbar": (*PP_14TEV, "Top:gg2ttbar = on", "Top:qqbar2ttbar = on"),
-    "qcd": (*PP_14TEV, "HardQCD:all = on", "PhaseSpace:pTHatMin = 20."),
-    "ee_ttbar": (*EE_380GEV, "Top:ffbar2ttbar(s:gmZ) = on"),
-}
-MINIMUM_BIAS = (
-    *PP_14TEV,
-    "SoftQCD:nonDiffractive = on",
-    "SoftQCD:singleDiffractive = on",
-    "SoftQCD:doubleDiffractive = on",
-)
-
-VERTEX_SIGMA = 53.0  # mm, of the collisions along the beam
-VERTEX_LIMIT = 250.0  # mm
+EVENTS_PER_PART = 600  # without pile-up; starting Pythia costs as much as 40 events
+EVENTS_PER_PART_WITH_PILEUP = 100
 POOL = 1_000  # minimum-bias collisions, drawn with replacement and turned by a random angle
-PARTICLES_AT_ONCE = 2_000_000  # of the detector simulation, about 1 GB
-FAILURES_IN_A_ROW = 100
+PARTICLES_AT_ONCE = 400_000  # of the detector simulation, about 200 MB
 
 
-def generate_events(process: str, events: int, *, seed: int, pileup: float = 0.0) -> Events:
+def generate_events(
+    process: str, events: int, *, seed: int, pileup: float = 0.0, jobs: int = 1
+) -> Events:
     """Make particle-flow events: collide, overlay pile-up, and simulate the detector.
 
-    Use it where the public Delphes set is out of reach or other processes are wanted. One core
-    makes about 120 top-quark events a second without pile-up, nearly all of it Pythia's time, and
-    about 25 with a mean pile-up of 50.
+    Use it where the public sets are out of reach or other processes are wanted; for more events
+    than fit into memory take `generate_events_in_parts`. One core makes about 120 top-quark events
+    a second without pile-up, nearly all of it Pythia's time, and about 25 with a mean pile-up of
+    200. `benchmarks/mlpf_generator.py` measures it.
 
     Parameters
     ----------
     process : str
-        A key of `PROCESSES`: "ttbar" and "qcd" (pp, 14 TeV), "ee_ttbar" (e+e-, 380 GeV).
+        A key of `PROCESSES`: "ttbar" and "qcd" (pp, 14 TeV); "ee_ttbar", "ee_zh", "ee_ww" and
+        "ee_qq" (e+e-, 380 GeV). All are seen by the same detector, that of CMS.
     events : int
         Number of events.
     seed : int
         The same seed gives the same events with the same versions of Pythia and numpy.
     pileup : float
-        Mean number of further collisions in each event.
+        Mean number of further collisions in each event; pp only.
+    jobs : int
+        Number of processes; the events do not depend on it. With more than one, a script must
+        keep what it does under ``if __name__ == "__main__":``, as for `multiprocessing`.
 
     Returns
     -------
@@ -71,203 +73,208 @@ def generate_events(process: str, events: int, *, seed: int, pileup: float = 0.0
     Raises
     ------
     DataError
-        If the process is unknown, a number is negative, or Pythia fails.
+        If the process is unknown, a number is not allowed, or Pythia fails.
     ImportError
         If pythia8mc is not installed.
 
     Examples
     --------
-    >>> generate_events("higgs", 10, seed=1)
+    >>> generate_events("ee_ttbar", 10, seed=1, pileup=50)
     Traceback (most recent call last):
     ...
-    daskhpo.exceptions.DataError: process is 'higgs'; allowed are ttbar, qcd, ee_ttbar
+    daskhpo.exceptions.DataError: pileup is 50; ee_ttbar has none, electrons meet one at a time
     """
-    hard, pool = _collide(process, events, pileup, seed)
-    if not len(hard):
-        return Events.empty()
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 3]))
-    per_event = len(hard) / events + (pileup * len(pool) / POOL if pool is not None else 0.0)
-    at_once = max(1, int(PARTICLES_AT_ONCE / per_event))
-    parts = []
-    for start in range(0, events, at_once):
-        chunk = _events_between(hard, start, min(start + at_once, events))
-        if pool is not None:
-            chunk = mix_pileup(chunk, pool, mean=pileup, rng=rng)
-        parts.append(simulate(chunk, rng))
-    return Events.concatenate(parts)
+    return Events.concatenate(
+        generate_events_in_parts(process, events, seed=seed, pileup=pileup, jobs=jobs)
+    )
+
+
+def generate_events_in_parts(
+    process: str, events: int, *, seed: int, pileup: float = 0.0, jobs: int = 1
+) -> Iterator[Events]:
+    """Make the events of `generate_events`, some at a time.
+
+    Use it to write them away as they come: no more than two parts for each process are in memory.
+
+    Parameters
+    ----------
+    process, events, seed, pileup, jobs
+        As in `generate_events`.
+
+    Returns
+    -------
+    iterator of Events
+        Up to 600 events in each, with pile-up up to 100; together those of `generate_events`.
+
+    Raises
+    ------
+    DataError, ImportError
+        As `generate_events`; what was asked for is looked at before the first part is made.
+    """
+    plan = _Plan(process, events, seed, pileup)
+    if jobs < 1:
+        raise DataError(f"jobs is {jobs}; it must be at least 1")
+    check_pythia()
+    return _in_order(plan, min(jobs, len(plan)))
 
 
 def generate_particles(process: str, events: int, *, seed: int, pileup: float = 0.0) -> Particles:
     """Make collisions with Pythia, without a detector.
 
-    Use it to study the generated truth, or with a detector of your own; `generate_events` does
-    the whole chain, in chunks that bound its memory.
+    Use it to study the generated truth, or with a detector of your own.
 
     Parameters
     ----------
     process, events, seed, pileup
+        As in `generate_events`, which makes the same collisions; their pile-up is drawn anew.
+
+    Returns
+    -------
+    Particles
+        The stable particles, neutrinos included. The vertices of pp collisions are spread along
+        the beam by a Gaussian of 53 mm cut at 250 mm; e+e- collide at the centre.
+
+    Raises
+    ------
+    DataError, ImportError
+        As `generate_events`.
+    """
+    plan = _Plan(process, events, seed, pileup)
+    check_pythia()
+    hard = Particles.concatenate([plan.collide(part) for part in range(len(plan))])
+    pool = plan.pool()
+    return hard if pool is None else mix_pileup(hard, pool, mean=pileup, rng=plan.rng(3, 0))
+
+
+def provenance(process: str, *, seed: int, pileup: float = 0.0) -> dict[str, Any]:
+    """Return what one has to know to make events again, as JSON data.
+
+    Parameters
+    ----------
+    process, seed, pileup
         As in `generate_events`.
 
     Returns
     -------
-    Particles
-        The stable particles, neutrinos included; the vertices are spread along the beam by a
-        Gaussian of 53 mm cut at 250 mm.
+    dict
+        For `daskhpo.mlpf.formats.ragged_zarr.EventWriter`.
 
-    Raises
-    ------
-    DataError
-        If the process is unknown, a number is negative, or Pythia fails.
-    ImportError
-        If pythia8mc is not installed.
+    Examples
+    --------
+    >>> provenance("ttbar", seed=1)["process"]
+    'ttbar'
     """
-    hard, pool = _collide(process, events, pileup, seed)
-    if pool is None:
-        return hard
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 3]))
-    return mix_pileup(hard, pool, mean=pileup, rng=rng)
+    return {
+        "process": process,
+        "pileup": pileup,
+        "seed": seed,
+        "detector": "daskhpo.mlpf.simulation",
+        "settings": list(process_named(process).settings),
+        "versions": {name: _version(name) for name in ("daskhpo", "pythia8mc", "numpy")},
+    }
 
 
-def mix_pileup(
-    hard: Particles, pool: Particles, *, mean: float, rng: np.random.Generator
-) -> Particles:
-    """Overlay a Poisson number of collisions from a pool on each event.
-
-    Parameters
-    ----------
-    hard : Particles
-        The events.
-    pool : Particles
-        Minimum-bias collisions with vertices around 0; each draw is turned by a random angle
-        about the beam and moved along it.
-    mean : float
-        Mean number of collisions to add to an event.
-    rng : numpy.random.Generator
-        The source of chance.
-
-    Returns
-    -------
-    Particles
-        Of the same events.
-    """
-    event = np.repeat(np.arange(hard.n_events), rng.poisson(mean, hard.n_events))
-    drawn = rng.integers(pool.n_events, size=len(event))
-    order = np.argsort(pool.event, kind="stable")
-    sizes = np.bincount(pool.event, minlength=pool.n_events)
-    starts = np.cumsum(sizes) - sizes
-    size = sizes[drawn]
-    before = np.cumsum(size) - size
-    rows = order[np.arange(size.sum()) + np.repeat(starts[drawn] - before, size)]
-    angle = np.repeat(rng.uniform(-np.pi, np.pi, len(event)), size)
-    shift = np.repeat(_vertex_z(len(event), rng), size)
-    extra = pool.select(rows)
-    vertex = _turn(extra.vertex, angle)
-    vertex[:, 2] += shift
-    added = Particles(
-        extra.pdg,
-        extra.charge,
-        _turn(extra.momentum, angle),
-        extra.energy,
-        vertex,
-        np.repeat(event, size),
-        hard.n_events,
-    )
-    return Particles.overlay([hard, added])
-
-
-def _collide(
-    process: str, events: int, pileup: float, seed: int
-) -> tuple[Particles, Particles | None]:
-    """Return the hard collisions at their vertices, and the pool where there is pile-up."""
-    if process not in PROCESSES:
-        raise DataError(f"process is {process!r}; allowed are {', '.join(PROCESSES)}")
-    if events < 0:
-        raise DataError(f"events is {events}; it must not be negative")
-    if not (np.isfinite(pileup) and pileup >= 0):
-        raise DataError(f"pileup is {pileup}; it must be a mean number of at least 0")
-    if seed < 0:
-        raise DataError(f"seed is {seed}; it must not be negative")
-    hard = _run_pythia(PROCESSES[process], events, np.random.SeedSequence([seed, 0]))
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
-    hard.vertex[:, 2] += _vertex_z(events, rng)[hard.event]
-    if pileup == 0:
-        return hard, None
-    return hard, _run_pythia(MINIMUM_BIAS, POOL, np.random.SeedSequence([seed, 2]))
-
-
-def _run_pythia(settings: tuple[str, ...], events: int, seed: np.random.SeedSequence) -> Particles:
-    pythia = _pythia(settings, seed)
-    rows: list[tuple[float, ...]] = []
-    event, failures = 0, 0
-    while event < events:
-        if not pythia.next():
-            failures += 1
-            if failures == FAILURES_IN_A_ROW:
-                raise DataError(f"Pythia failed {failures} times in a row at event {event}")
-            continue
-        failures = 0
-        rows.extend((*_row(p), event) for p in pythia.event if p.isFinal())
-        event += 1
-    table = np.array(rows, dtype=np.float64).reshape(-1, 10)
-    return Particles(
-        pdg=table[:, 0].astype(np.int64),
-        charge=table[:, 1],
-        momentum=table[:, 2:5],
-        energy=table[:, 5],
-        vertex=table[:, 6:9].copy(),
-        event=table[:, 9].astype(np.int64),
-        n_events=events,
-    )
-
-
-def _row(p: Any) -> tuple[float, ...]:
-    return (p.id(), p.charge(), p.px(), p.py(), p.pz(), p.e(), p.xProd(), p.yProd(), p.zProd())
-
-
-def _pythia(settings: tuple[str, ...], seed: np.random.SeedSequence) -> Any:
+def _version(package: str) -> str:
     try:
-        import pythia8mc
-    except ImportError as error:
-        raise ImportError(
-            "making events needs Pythia 8, which is not installed: pip install daskhpo[mlpf]"
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What was asked for; its length is the number of parts."""
+
+    name: str
+    events: int
+    seed: int
+    pileup: float
+
+    def __post_init__(self) -> None:
+        process = self.process
+        if self.events < 0:
+            raise DataError(f"events is {self.events}; it must not be negative")
+        if not (np.isfinite(self.pileup) and self.pileup >= 0):
+            raise DataError(f"pileup is {self.pileup}; it must be a mean number of at least 0")
+        if self.pileup and not process.hadronic:
+            raise DataError(
+                f"pileup is {self.pileup}; {self.name} has none, electrons meet one at a time"
+            )
+        if self.seed < 0:
+            raise DataError(f"seed is {self.seed}; it must not be negative")
+
+    def __len__(self) -> int:
+        return -(-self.events // self.part_size)
+
+    @property
+    def process(self) -> Process:
+        return process_named(self.name)
+
+    @property
+    def part_size(self) -> int:
+        return EVENTS_PER_PART_WITH_PILEUP if self.pileup else EVENTS_PER_PART
+
+    def seeds(self, purpose: int, part: int) -> np.random.SeedSequence:
+        """Purposes: 0 collisions, 1 their vertices, 2 the pool, 3 pile-up and detector."""
+        return np.random.SeedSequence([self.seed, purpose, part])
+
+    def rng(self, purpose: int, part: int) -> np.random.Generator:
+        return np.random.default_rng(self.seeds(purpose, part))
+
+    def collide(self, part: int) -> Particles:
+        """Make the collisions of a part, at their vertices."""
+        n = min(self.part_size, self.events - part * self.part_size)
+        hard = collide(self.process, n, self.seeds(0, part))
+        if self.process.hadronic:
+            hard.vertex[:, 2] += vertex_z(n, self.rng(1, part))[hard.event]
+        return hard
+
+    def pool(self) -> Particles | None:
+        """Make the collisions that all parts draw their pile-up from, where there is any."""
+        return collide(MINIMUM_BIAS, POOL, self.seeds(2, 0)) if self.pileup else None
+
+
+def _make(plan: _Plan, part: int, pool: Particles | None) -> Events:
+    """Make one part, a bounded number of particles at a time."""
+    hard, rng = plan.collide(part), plan.rng(3, part)
+    added = plan.pileup * len(pool) / pool.n_events if pool is not None else 0.0
+    at_once = max(1, int(PARTICLES_AT_ONCE / (len(hard) / hard.n_events + added)))
+    made = []
+    for first in range(0, hard.n_events, at_once):
+        some = hard.between(first, min(first + at_once, hard.n_events))
+        if pool is not None:
+            some = mix_pileup(some, pool, mean=plan.pileup, rng=rng)
+        made.append(simulate(some, rng))
+    return Events.concatenate(made)
+
+
+def _in_order(plan: _Plan, jobs: int) -> Iterator[Events]:
+    if not len(plan):
+        return
+    pool = plan.pool()
+    if jobs == 1:
+        for part in range(len(plan)):
+            yield _make(plan, part, pool)
+        return
+    # Started anew rather than forked: the caller may have threads.
+    fresh = multiprocessing.get_context("spawn")
+    workers = ProcessPoolExecutor(jobs, mp_context=fresh, initializer=_ignore_interrupts)
+    under_way: deque[Future[Events]] = deque()
+    try:
+        for part in range(len(plan)):
+            under_way.append(workers.submit(_make, plan, part, pool))
+            if len(under_way) == 2 * jobs:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"one of {jobs} processes that make events died; fewer jobs need less memory"
         ) from error
-    pythia = pythia8mc.Pythia("", False)
-    number = int(seed.generate_state(1)[0]) % 900_000_000 + 1  # 0 would mean the clock
-    own = ("ParticleDecays:tau0Max = 10.", "Random:setSeed = on", f"Random:seed = {number}")
-    for line in (*COMMON, *own, *settings):
-        if not pythia.readString(line):
-            raise DataError(f"Pythia does not know the setting {line!r}")
-    if not pythia.init():
-        raise DataError(f"Pythia could not start with {', '.join(settings)}")
-    return pythia
+    finally:
+        workers.shutdown(cancel_futures=True)
 
 
-def _vertex_z(events: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Draw positions along the beam in mm, (events,), by rejection beyond the limit."""
-    z = rng.normal(0.0, VERTEX_SIGMA, events)
-    while np.any(far := np.abs(z) > VERTEX_LIMIT):
-        z[far] = rng.normal(0.0, VERTEX_SIGMA, int(far.sum()))
-    return z
-
-
-def _turn(
-    vector: npt.NDArray[np.float64], angle: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Turn (n, 3) vectors about the beam."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    x, y, z = vector.T
-    return np.column_stack([cos * x - sin * y, sin * x + cos * y, z])
-
-
-def _events_between(particles: Particles, first: int, last: int) -> Particles:
-    """Take the events `first` to `last` - 1, numbered from 0 again."""
-    chosen = particles.select((particles.event >= first) & (particles.event < last))
-    return Particles(
-        chosen.pdg,
-        chosen.charge,
-        chosen.momentum,
-        chosen.energy,
-        chosen.vertex,
-        chosen.event - first,
-        last - first,
-    )
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to the process that collects the parts."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

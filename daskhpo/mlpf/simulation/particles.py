@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,8 @@ class Particles:
 
     def select(self, rows: npt.NDArray[Any] | slice) -> Particles:
         """Keep some particles (row numbers, mask or slice) of the same events."""
+        if not isinstance(rows, slice) and rows.dtype == np.bool:
+            rows = np.flatnonzero(rows)  # once, instead of in each of the columns
         return Particles(
             self.pdg[rows],
             self.charge[rows],
@@ -87,6 +89,27 @@ class Particles:
             self.vertex[rows],
             self.event[rows],
             self.n_events,
+        )
+
+    def between(self, first: int, last: int) -> Particles:
+        """Take the events `first` to `last` - 1, numbered from 0 again."""
+        chosen = self.select((self.event >= first) & (self.event < last))
+        return replace(chosen, event=chosen.event - first, n_events=last - first)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Particles]) -> Particles:
+        """Put sets of events one after the other."""
+        sizes = [part.n_events for part in parts]
+        total = sum(sizes)
+        if not parts:
+            none, vectors, whole = np.zeros(0), np.zeros((0, 3)), np.zeros(0, np.int64)
+            return cls(whole, none, vectors, none, vectors, whole, 0)
+        starts = np.cumsum(sizes) - sizes
+        return cls.overlay(
+            [
+                replace(part, event=part.event + start, n_events=total)
+                for part, start in zip(parts, starts, strict=True)
+            ]
         )
 
     @classmethod

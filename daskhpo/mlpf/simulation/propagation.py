@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from daskhpo.mlpf.particles import Particles
+from daskhpo.mlpf.simulation.particles import Particles
 
 __all__ = ["Surface", "propagate"]
 
@@ -46,7 +46,7 @@ class Surface:
 def propagate(particles: Particles) -> tuple[Particles, Surface]:
     """Fly particles from their vertices to the calorimeters.
 
-    Use it before `daskhpo.mlpf.tracking` and `daskhpo.mlpf.calorimeter`.
+    Use it before `daskhpo.mlpf.simulation.tracking` and `daskhpo.mlpf.simulation.calorimeter`.
 
     Parameters
     ----------
@@ -61,29 +61,27 @@ def propagate(particles: Particles) -> tuple[Particles, Surface]:
         Where they leave it, row by row.
     """
     start = particles.vertex / 1e3
-    inside = (
+    inside = np.flatnonzero(
         (particles.pt**2 >= PT_MIN_SQUARE)
         & (np.hypot(start[:, 0], start[:, 1]) <= RADIUS)
         & (np.abs(start[:, 2]) <= HALF_LENGTH)
     )
-    kept = particles.select(inside)
-    point = np.empty((len(kept), 3))
-    phi_start = kept.phi
-    bent = kept.charge != 0
-    point[~bent] = _straight(kept.select(~bent))
-    point[bent], phi_start[bent] = _helix(kept.select(bent))
+    point, phi_start = np.empty((len(inside), 3)), np.empty(len(inside))
+    bent = particles.charge[inside] != 0
+    for fliers, fly in ((np.flatnonzero(~bent), _straight), (np.flatnonzero(bent), _helix)):
+        point[fliers], phi_start[fliers] = fly(particles.select(inside[fliers]))
     across = np.hypot(point[:, 0], point[:, 1])
-    seen = across > 0
+    seen = np.flatnonzero(across > 0)
     surface = Surface(
         np.arcsinh(point[seen, 2] / across[seen]),
         np.arctan2(point[seen, 1], point[seen, 0]),
         phi_start[seen],
     )
-    return kept.select(seen), surface
+    return particles.select(inside[seen]), surface
 
 
-def _straight(particles: Particles) -> Float:
-    """Return the exit points (n, 3) in m of straight flights."""
+def _straight(particles: Particles) -> tuple[Float, Float]:
+    """Return exit points (n, 3) in m and azimuths (n,) of straight flights."""
     start, momentum = particles.vertex / 1e3, particles.momentum
     x, y, z = start.T
     px, py, pz = momentum.T
@@ -94,8 +92,7 @@ def _straight(particles: Particles) -> Float:
         np.sqrt(np.maximum(along**2 + square * (RADIUS**2 - x**2 - y**2), 0)) - along
     ) / square
     way = np.minimum(to_side, _to_end(z, pz))
-    point: Float = start + way[:, None] * momentum
-    return point
+    return start + way[:, None] * momentum, particles.phi
 
 
 def _helix(particles: Particles) -> tuple[Float, Float]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from daskhpo.mlpf.events import ParticleClass
-from daskhpo.mlpf.particles import Particles
-from daskhpo.mlpf.propagation import Surface
+from daskhpo.mlpf.schema import ParticleClass
+from daskhpo.mlpf.simulation.particles import Particles
+from daskhpo.mlpf.simulation.propagation import Surface
 
 __all__ = ["Tracks", "log_normal", "reconstruct"]
 
@@ -96,9 +96,10 @@ def reconstruct(particles: Particles, surface: Surface, rng: np.random.Generator
     found = found[np.lexsort((kind[found], particles.event[found]))]
     sigma = resolution(kind[found], pt[found], eta[found])
     measured = log_normal(pt[found], sigma * pt[found], rng)
-    eta_seen = particles.eta[found] + rng.normal(0.0, ANGLE_SIGMA, len(found))
+    own = particles.select(found)
+    eta_seen = own.eta + rng.normal(0.0, ANGLE_SIGMA, len(found))
     phi_seen = surface.phi_start[found] + rng.normal(0.0, ANGLE_SIGMA, len(found))
-    energy = np.hypot(measured * np.cosh(eta_seen), particles.mass[found])
+    energy = np.hypot(measured * np.cosh(eta_seen), own.mass)
     return Tracks(found, kind[found], measured, eta_seen, phi_seen, sigma, energy)
 
 
@@ -114,15 +115,14 @@ def efficiency(kind: Int, pt: Float, eta: Float) -> Float:
     eta : (n,) float64
         Absolute pseudorapidity where it leaves the tracker.
     """
-    result = np.zeros(len(pt))
-    seen = (pt > 0.1) & (eta <= ETA_MAX)
-    for forward in (0, 1):
-        region = seen & ((eta > 1.5) == bool(forward))
-        for of_kind, table in EFFICIENCY.items():
-            chosen = region & (kind == of_kind)
-            soft, hard = table[forward]
-            result[chosen] = np.where(pt[chosen] <= 1.0, soft, hard)
-        result[region & (kind == ELECTRON) & (pt > 100.0)] = ELECTRON_HARD[forward]
+    table = np.zeros((len(ParticleClass), 2, 2))  # [class, forward, hard]
+    for of_kind, chances in EFFICIENCY.items():
+        table[of_kind] = chances
+    forward = (eta > 1.5).astype(np.int64)
+    result: Float = table[kind, forward, (pt > 1.0).astype(np.int64)]
+    hard = (kind == ELECTRON) & (pt > 100.0)
+    result[hard] = np.array(ELECTRON_HARD)[forward[hard]]
+    result[(pt <= 0.1) | (eta > ETA_MAX)] = 0.0
     falls = (kind == MUON) & (pt > MUON_HARD)
     result[falls] *= np.exp(0.5 - 5e-4 * pt[falls])
     return result

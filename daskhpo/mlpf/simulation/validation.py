@@ -14,9 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from daskhpo.mlpf.events import Element, Events, ParticleClass, Target, Tower, Track
+from daskhpo.mlpf.events import Element, Events, Tower, Track
+from daskhpo.mlpf.schema import ParticleClass, Target
 
-__all__ = ["Comparison", "compare", "format_table", "ks_distance", "quantities"]
+__all__ = [
+    "Comparison",
+    "compare",
+    "format_table",
+    "grouped_quantities",
+    "ks_distance",
+    "quantities",
+]
 
 Float = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool]
@@ -54,6 +62,11 @@ class Comparison:
     ks: float
     noise: float
 
+    @property
+    def stands_out(self) -> bool:
+        """Whether the distance exceeds what chance alone makes of it in 1 % of cases."""
+        return self.ks > self.noise
+
 
 def compare(ours: Events, reference: Events) -> list[Comparison]:
     """Compare all distributions of two sets of events.
@@ -82,14 +95,14 @@ def compare(ours: Events, reference: Events) -> list[Comparison]:
 
 
 def format_table(rows: list[Comparison]) -> str:
-    """Lay comparisons out as text, one line each.
+    """Lay comparisons out as text, one line each; a star marks what stands out.
 
     Examples
     --------
-    >>> row = Comparison("tower ET [GeV]", 9, 9, 1.0, 1.1, 0.9, 1.0, 0.05, 0.77)
+    >>> row = Comparison("tower ET [GeV]", 90, 90, 1.0, 1.1, 0.9, 1.0, 0.25, 0.243)
     >>> print(format_table([row]))
     quantity                              mean      (ref)    median      (ref)      KS  1% noise
-    tower ET [GeV]                           1        1.1       0.9          1   0.050     0.770
+    tower ET [GeV]                           1        1.1       0.9          1   0.250     0.243 *
     """
     lines = [
         f"{'quantity':<34}{'mean':>8}{'(ref)':>11}{'median':>10}{'(ref)':>11}"
@@ -98,6 +111,7 @@ def format_table(rows: list[Comparison]) -> str:
     lines += [
         f"{row.quantity:<34}{row.ours_mean:>8.4g}{row.reference_mean:>11.4g}"
         f"{row.ours_median:>10.4g}{row.reference_median:>11.4g}{row.ks:>8.3f}{row.noise:>10.3f}"
+        + (" *" if row.stands_out else "")
         for row in rows
     ]
     return "\n".join(lines)
@@ -140,14 +154,35 @@ def quantities(events: Events) -> Iterator[tuple[str, Float]]:
     values : (n,) float64
         One value per event (numbers and shares), or per element.
     """
+    for group in grouped_quantities(events).values():
+        yield from group.items()
+
+
+def grouped_quantities(events: Events) -> dict[str, dict[str, Float]]:
+    """Return the names and values of `quantities` by what they are about.
+
+    Parameters
+    ----------
+    events : Events
+        Any events.
+
+    Returns
+    -------
+    dict of dict
+        Under "numbers" (per event), "elements", "targets" and "responses".
+    """
     view = _View.of(events)
-    yield from _numbers(view)
-    yield from _element_spectra(view)
-    for kind in CLASSES:
-        yield from _target_spectra(kind, view.ygen)
-    yield from _track_responses(view)
+    responses = dict(_track_responses(view))
     for name, mask in (("ECAL", view.ecal), ("HCAL", view.hcal)):
-        yield from _tower_responses(name, view.x[mask], view.ygen[mask], view.ycand[mask])
+        responses |= _tower_responses(name, view.x[mask], view.ygen[mask], view.ycand[mask])
+    return {
+        "numbers": dict(_numbers(view)),
+        "elements": dict(_element_spectra(view)),
+        "targets": {
+            name: values for kind in CLASSES for name, values in _target_spectra(kind, view.ygen)
+        },
+        "responses": responses,
+    }
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from daskhpo.mlpf.calorimeter import ECAL, HCAL
-from daskhpo.mlpf.detector import simulate
-from daskhpo.mlpf.events import Element, Events, ParticleClass, Target, Tower, Track
-from daskhpo.mlpf.particles import Particles
-from daskhpo.mlpf.propagation import HALF_LENGTH, RADIUS, propagate
-from daskhpo.mlpf.tracking import efficiency, log_normal
+from daskhpo.mlpf.events import Element, Events, Tower, Track
+from daskhpo.mlpf.schema import ParticleClass, Target
+from daskhpo.mlpf.simulation.calorimeter import ECAL, HCAL
+from daskhpo.mlpf.simulation.detector import simulate
+from daskhpo.mlpf.simulation.particles import Particles
+from daskhpo.mlpf.simulation.propagation import HALF_LENGTH, RADIUS, propagate
+from daskhpo.mlpf.simulation.tracking import efficiency, log_normal
 
 MASS = {22: 0.0, 11: 0.000511, 13: 0.10566, 211: 0.13957, 130: 0.49761, 310: 0.49761, 12: 0.0}
 CHARGE = {11: -1, 13: -1, 211: 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,18 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
 from daskhpo.mlpf.events import Events, Tower, load_events, load_sample
-from daskhpo.mlpf.generator import generate_events
-from daskhpo.mlpf.validation import Comparison, compare, format_table, ks_distance
+from daskhpo.mlpf.simulation import validation_figures
+from daskhpo.mlpf.simulation.generator import generate_events
+from daskhpo.mlpf.simulation.validation import (
+    Comparison,
+    compare,
+    format_table,
+    grouped_quantities,
+    ks_distance,
+)
+from daskhpo.mlpf.simulation.validation_figures import bin_edges, draw_comparison
 
-SHARED = Path(os.environ.get("DASKHPO_SHARED", Path(__file__).parents[3] / "shared"))
+SHARED = Path(os.environ.get("DASKHPO_SHARED", Path(__file__).parents[4] / "shared"))
 
 samples = st.lists(st.integers(-5, 5), min_size=2, max_size=30)
 
@@ -46,6 +55,56 @@ def test_a_wrong_scale_of_the_towers_shows() -> None:
     found = {row.quantity for row in compare(wrong, sample) if row.ks > 2 * row.noise}
     assert found >= {"ECAL tower / target energy", "HCAL tower energy [GeV]"}
     assert "track pT [GeV]" not in found
+
+
+def test_what_differs_more_than_by_chance_is_starred() -> None:
+    sample = load_sample()
+    x = sample.X.copy()
+    x[x[:, 0] == 1, Tower.ENERGY] *= 1.2
+    rows = compare(Events(x, sample.ygen, sample.ycand, sample.counts), sample)
+    lines = format_table(rows).splitlines()[1:]
+    starred = {row.quantity for row, line in zip(rows, lines, strict=True) if line.endswith("*")}
+    assert starred == {row.quantity for row in rows if row.ks > row.noise}
+    assert "ECAL tower energy [GeV]" in starred
+    assert "track pT [GeV]" not in starred
+
+
+def test_all_quantities_belong_to_a_group() -> None:
+    sample = load_sample()[:20]
+    groups = grouped_quantities(sample)
+    assert list(groups) == ["numbers", "elements", "targets", "responses"]
+    named = [name for group in groups.values() for name in group]
+    assert named == [row.quantity for row in compare(sample, sample)]
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-1e3, 1e3), max_size=60), st.booleans())
+def test_bins_ascend_whatever_the_values(values: list[float], logarithmic: bool) -> None:
+    edges = bin_edges(np.array(values), logarithmic=logarithmic)
+    assert len(edges) >= 2
+    assert np.all(np.isfinite(edges))
+    assert np.all(np.diff(edges) >= 0)
+
+
+def test_whole_numbers_are_in_bins_of_whole_numbers() -> None:
+    edges = bin_edges(np.arange(200.0), logarithmic=False)
+    assert set(np.diff(edges)) == {5.0}
+    assert edges[0] % 1 == 0.5
+
+
+def test_each_group_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra figures")
+
+    def few(events: Events) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
+        groups = grouped_quantities(events)
+        return {name: dict(list(group.items())[:1]) for name, group in groups.items()}
+
+    monkeypatch.setattr(validation_figures, "grouped_quantities", few)
+    # One event, and nothing: quantities without any value are drawn too.
+    for ours in (load_sample()[:1], Events.empty()):
+        drawn = draw_comparison(ours, load_sample()[5:25], tmp_path / "figures")
+        assert [path.stem for path in drawn] == ["numbers", "elements", "targets", "responses"]
+        assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
 
 
 def test_the_table_has_a_line_for_each_quantity() -> None:

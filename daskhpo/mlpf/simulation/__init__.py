@@ -1,0 +1,1 @@
+"""From collisions to detector elements: Pythia, a parametric detector, and its validation."""
