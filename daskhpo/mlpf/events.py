@@ -31,13 +31,12 @@ import numpy as np
 import numpy.typing as npt
 
 from daskhpo.exceptions import DataError
-from daskhpo.mlpf.delphes_pickle import read_delphes_pickle
+from daskhpo.mlpf.formats.delphes_pickle import read_delphes_pickle
+from daskhpo.mlpf.schema import DELPHES, SCHEMAS, ParticleClass, Schema, Target
 
 __all__ = [
     "Element",
     "Events",
-    "ParticleClass",
-    "Target",
     "Tower",
     "Track",
     "load_events",
@@ -51,21 +50,10 @@ SAMPLE_NAME = "sample_ttbar.npz"
 
 
 class Element(IntEnum):
-    """What a row of `X` is: the value of its first column."""
+    """What a row of a Delphes `X` is: the value of its first column."""
 
     TOWER = 1
     TRACK = 2
-
-
-class ParticleClass(IntEnum):
-    """What a row of `ygen` or `ycand` is: the value of its first column."""
-
-    NONE = 0
-    CHARGED_HADRON = 1
-    NEUTRAL_HADRON = 2
-    PHOTON = 3
-    ELECTRON = 4
-    MUON = 5
 
 
 class Tower(IntEnum):
@@ -101,19 +89,7 @@ class Track(IntEnum):
     IS_GEN_ELECTRON = 11
 
 
-class Target(IntEnum):
-    """Columns of `ygen` and `ycand`; GeV."""
-
-    CLASS = 0
-    CHARGE = 1
-    PT = 2
-    ETA = 3
-    SIN_PHI = 4
-    COS_PHI = 5
-    ENERGY = 6
-
-
-ELEMENT_COLUMNS = len(Track)
+ELEMENT_COLUMNS = DELPHES.width
 TARGET_COLUMNS = len(Target)
 
 
@@ -123,14 +99,16 @@ class Events:
 
     Parameters
     ----------
-    X : (M, 12) float32
-        The elements; see `Tower` and `Track` for the columns.
+    X : (M, F) float32
+        The elements; `schema` names the columns, `Tower` and `Track` those of Delphes (F = 12).
     ygen : (M, 7) float32
         The generated particle of each element; see `Target`.
     ycand : (M, 7) float32
         The rule-based candidate of each element; see `Target`.
     counts : (N,) int64
         Elements of each event; they add up to `M`.
+    schema : Schema
+        What the columns of `X` mean; the public Delphes set's by default.
 
     Raises
     ------
@@ -151,10 +129,11 @@ class Events:
     ygen: Float32
     ycand: Float32
     counts: Int64
+    schema: Schema = DELPHES
 
     def __post_init__(self) -> None:
         for name, columns in (
-            ("X", ELEMENT_COLUMNS),
+            ("X", self.schema.width),
             ("ygen", TARGET_COLUMNS),
             ("ycand", TARGET_COLUMNS),
         ):
@@ -194,7 +173,7 @@ class Events:
         # Row r of the selection is row r - (rows before its event there) + (start here).
         before = np.cumsum(counts) - counts
         rows = np.arange(counts.sum()) + np.repeat(starts - before, counts)
-        return Events(self.X[rows], self.ygen[rows], self.ycand[rows], counts)
+        return Events(self.X[rows], self.ygen[rows], self.ycand[rows], counts, self.schema)
 
     @property
     def offsets(self) -> Int64:
@@ -219,39 +198,56 @@ class Events:
         parts = list(parts)
         if not parts:
             return cls.empty()
+        if len(names := {part.schema.name for part in parts}) > 1:
+            raise DataError(f"events of {' and '.join(sorted(names))} cannot be put together")
         return cls(
             np.concatenate([part.X for part in parts]),
             np.concatenate([part.ygen for part in parts]),
             np.concatenate([part.ycand for part in parts]),
             np.concatenate([part.counts for part in parts]),
+            parts[0].schema,
         )
 
     @classmethod
-    def empty(cls) -> Events:
+    def empty(cls, schema: Schema = DELPHES) -> Events:
         """Return no events at all."""
         none = np.zeros((0, TARGET_COLUMNS), np.float32)
-        return cls(np.zeros((0, ELEMENT_COLUMNS), np.float32), none, none, np.zeros(0, np.int64))
+        elements = np.zeros((0, schema.width), np.float32)
+        return cls(elements, none, none, np.zeros(0, np.int64), schema)
 
-    def save_npz(self, path: str | os.PathLike[str]) -> None:
-        """Write a compressed npz file that `load_events` reads.
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what `load_events` reads: an `.npz` file, or a `.zarr` store for very many events.
 
         Parameters
         ----------
-        path : path ending in `.npz`
-            The file; one that is there is replaced only once the new one is complete.
+        path : path
+            The ending decides. One that is there is replaced only once the new one is complete.
 
         Raises
         ------
         DataError
-            If the name does not end in `.npz`.
+            If the name ends in anything else, or is that of something else.
         """
+        if Path(path).suffix == ".npz":
+            self.save_npz(path)
+            return
+        if Path(path).suffix != ".zarr":
+            raise DataError(f"{path}: an event file to write must end in .npz or .zarr")
+        from daskhpo.mlpf.formats.ragged_zarr import EventWriter  # zarr is heavy
+
+        with EventWriter(path, self.schema) as writer:
+            writer.append(self)
+
+    def save_npz(self, path: str | os.PathLike[str]) -> None:
+        """Write a compressed file that `load_events` reads; like `save`, for names in `.npz`."""
         target = Path(path)
         if target.suffix != ".npz":
-            raise DataError(f"{target}: the name of an event file to write must end in .npz")
+            raise DataError(f"{target}: the name of an npz file to write must end in .npz")
         whole = io.BytesIO()
         # Column after column, values of one kind lie together: a tenth smaller than row by row.
         columns = {name: np.asfortranarray(getattr(self, name)) for name in ("X", "ygen", "ycand")}
-        np.savez_compressed(whole, allow_pickle=False, **columns, counts=self.counts)
+        name = np.array(self.schema.name)
+        np.savez_compressed(whole, allow_pickle=False, **columns, counts=self.counts, schema=name)
         partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         partial.write_bytes(whole.getvalue())
         partial.replace(target)
@@ -260,13 +256,15 @@ class Events:
 def load_events(path: str | os.PathLike[str]) -> Events:
     """Read events from a file, refusing whatever is not in the format.
 
-    Use it for our own npz files and for the files of the public Delphes set.
+    Use it for our own files and for those of the public Delphes set; of a store that is larger
+    than memory, `daskhpo.mlpf.formats.ragged_zarr.open_events` reads parts.
 
     Parameters
     ----------
     path : path
-        An `.npz` with `X`, `ygen`, `ycand` and `counts`, or a `.pkl.bz2` with lists `X`, `ygen`
-        and `ycand` of one array per event. Pickles are read without running any of their code.
+        An `.npz` with `X`, `ygen`, `ycand` and `counts`, a `.zarr` store with the same, or a
+        `.pkl.bz2` with lists `X`, `ygen` and `ycand` of one array per event. Pickles are read
+        without running any of their code.
 
     Returns
     -------
@@ -287,23 +285,28 @@ def load_events(path: str | os.PathLike[str]) -> Events:
     daskhpo.exceptions.DataError: events.csv: no such file
     """
     file = Path(path)
-    if not file.is_file():
+    if not file.exists():
         raise DataError(f"{file}: no such file")
+    if file.suffix == ".zarr":
+        from daskhpo.mlpf.formats.ragged_zarr import open_events  # zarr is heavy
+
+        return open_events(file).read()
     try:
         if file.suffix == ".npz":
             return Events(**_read_npz(file))
         if file.name.endswith(".pkl.bz2"):
-            return Events(**read_delphes_pickle(file))
+            flat: dict[str, Any] = dict(read_delphes_pickle(file))
+            return Events(**flat)
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
-    raise DataError(f"{file}: an event file must end in .npz or .pkl.bz2")
+    raise DataError(f"{file}: an event file must end in .npz, .zarr or .pkl.bz2")
 
 
 def load_sample() -> Events:
     """Return the events that are shipped with the package.
 
     Use it for a first try, examples and tests: top-quark pairs at 14 TeV without pile-up, made
-    with `daskhpo.mlpf.generator`; data/SOURCES.md says how.
+    with `daskhpo.mlpf.simulation.generator`; data/SOURCES.md says how.
 
     Examples
     --------
@@ -324,11 +327,19 @@ def _read_npz(file: Path) -> dict[str, Any]:
             missing = [name for name in names if name not in archive]
             if missing:
                 raise DataError(f"holds no array {missing[0]!r}; needed are {', '.join(names)}")
-            return {name: archive[name] for name in names}
+            held = {name: archive[name] for name in names}
+            held["schema"] = _schema(str(archive["schema"]) if "schema" in archive else "delphes")
+            return held
     except DataError:
         raise
     except Exception as error:  # a damaged archive fails in any way it likes
         raise DataError(f"not a readable npz file ({type(error).__name__}: {error})") from error
+
+
+def _schema(name: str) -> Schema:
+    if name not in SCHEMAS:
+        raise DataError(f"its schema is {name!r}; known are {', '.join(SCHEMAS)}")
+    return SCHEMAS[name]
 
 
 def _numbers(values: Any, name: str) -> npt.NDArray[Any]:
@@ -351,33 +362,32 @@ def _whole_counts(values: Any) -> Int64:
 
 
 def _check_values(events: Events) -> None:
-    for name, columns in (("X", Track), ("ygen", Target), ("ycand", Target)):
-        array = getattr(events, name)
-        finite = np.isfinite(array)
+    for name in ("X", "ygen", "ycand"):
+        finite = np.isfinite(getattr(events, name))
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
-            _refuse(events, name, row, columns, column, "a finite number")
-    for name, columns, kinds in (
-        ("X", Track, Element),
-        ("ygen", Target, ParticleClass),
-        ("ycand", Target, ParticleClass),
-    ):
-        known = np.isin(getattr(events, name)[:, 0], [int(kind) for kind in kinds])
+            _refuse(events, name, int(row), int(column), "a finite number")
+    elements = {value: events.schema.kind(value) for value in events.schema.types}
+    classes = {int(kind): kind.name.lower() for kind in ParticleClass}
+    for name, kinds in (("X", elements), ("ygen", classes), ("ycand", classes)):
+        known = np.isin(getattr(events, name)[:, 0], list(kinds))
         if not known.all():
-            allowed = ", ".join(f"{int(kind)} ({kind.name.lower()})" for kind in kinds)
-            _refuse(events, name, int(np.argmin(known)), columns, 0, f"one of {allowed}")
+            allowed = ", ".join(f"{value} ({kind})" for value, kind in kinds.items())
+            _refuse(events, name, int(np.argmin(known)), 0, f"one of {allowed}")
 
 
-def _refuse(
-    events: Events, name: str, row: int, columns: type[IntEnum], column: int, allowed: str
-) -> None:
+def _refuse(events: Events, name: str, row: int, column: int, allowed: str) -> None:
     # Events without elements share their offset with the next one: the last such start counts.
     event = int(np.searchsorted(events.offsets, row, side="right")) - 1
     value = getattr(events, name)[row, column]
-    if name == "X" and events.X[row, 0] == Element.TOWER and column < len(Tower):
-        columns = Tower
-    label = columns(int(column)).name.lower()
+    kind = events.X[row, 0]
+    if name != "X":
+        label = Target(column).name.lower()
+    elif column == 0 or kind not in events.schema.types:
+        label = "type" if column == 0 else "of an unknown type"
+    else:
+        label = events.schema.column(int(kind), column)
     raise DataError(
-        f"event {event}, row {int(row) - int(events.offsets[event])}: {name} column {int(column)} "
+        f"event {event}, row {row - int(events.offsets[event])}: {name} column {column} "
         f"({label}) is {value}; it must be {allowed}"
     )

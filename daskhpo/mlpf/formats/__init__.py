@@ -1,0 +1,1 @@
+"""Files that hold particle-flow events: the public ones and our own."""
