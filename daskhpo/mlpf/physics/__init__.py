@@ -1,0 +1,1 @@
+"""What a physicist asks of particle flow: efficiencies, jets, missing momentum."""
