@@ -1,10 +1,11 @@
-"""Cost of a graph layer of MLPF: growth with the event size, and ragged against padded.
+"""Cost of a layer of MLPF: growth with the event size, against padding and against attention.
 
 Run as `OMP_NUM_THREADS=1 python benchmarks/mlpf_layer.py`; it prints
 
 - the exponent of the cost between events of 1,024 and of 5,120 elements (target: at most 1.15),
 - the throughput of the ragged layout over that of the padded one, on events of 420 to 5,120
-  elements that fill about 40 % of the padded tensor (target: at least 2).
+  elements that fill about 40 % of the padded tensor (target: at least 2),
+- the cost of full attention over that of the graph layer, at 5,120 elements (target: at least 5).
 
 All figures are CPU time of this process for forward and backward, on one thread, so that other
 work on the machine changes them little.
@@ -19,14 +20,15 @@ from collections.abc import Callable
 
 import torch
 
-from daskhpo.mlpf.layers import (
+from daskhpo.mlpf.layers.attention import AttentionLayer, AttentionSettings
+from daskhpo.mlpf.layers.graph import (
     CombinedGraphLayer,
     GraphSettings,
-    RaggedLayout,
     distance_kernel,
     lsh,
     normalise_degrees,
 )
+from daskhpo.mlpf.layers.layout import RaggedLayout
 
 REPEATS = 7
 SETTINGS = {"distance_dim": 128, "ffn_dist_hidden_dim": 128, "num_node_messages": 2}
@@ -94,8 +96,31 @@ def padded_step(counts: list[int], *, width: int, bin_size: int) -> Callable[[],
     return work
 
 
+def attention_step(counts: list[int], *, width: int) -> Callable[[], None]:
+    """Forward and backward of softmax attention with heads of 16, the fastest size here."""
+    torch.manual_seed(0)
+    layer = AttentionLayer(AttentionSettings(output_dim=width, num_heads=width // 16))
+    x = torch.randn(sum(counts), width, requires_grad=True)
+
+    def work() -> None:
+        layout = RaggedLayout.of(torch.tensor(counts), bin_size=64)
+        torch.autograd.backward(layer(x, layout).square().sum())
+
+    return work
+
+
+def print_attention() -> None:
+    """Print what full attention costs beside the graph layer."""
+    print("\none event of 5,120 elements")
+    print("width  bin        graph     attention  ratio")
+    for width in (64, 128):
+        graph = cpu_seconds(ragged_step([5120], width=width, bin_size=64))
+        full = cpu_seconds(attention_step([5120], width=width))
+        print(f"{width:5d}   64 {1e3 * graph:9.1f} ms {1e3 * full:10.1f} ms {full / graph:6.2f}")
+
+
 def main() -> None:
-    """Print the two tables."""
+    """Print the three tables."""
     torch.set_num_threads(1)
     print("width  bin   1,024 elements  5,120 elements  exponent")
     for width in (64, 128):
@@ -120,6 +145,7 @@ def main() -> None:
                 f"{width:5d} {bin_size:4d} {1e3 * ragged:9.1f} ms {1e3 * padded:10.1f} ms"
                 f" {padded / ragged:6.2f}"
             )
+    print_attention()
 
 
 if __name__ == "__main__":

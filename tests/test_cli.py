@@ -262,7 +262,7 @@ def test_the_quick_start_is_a_valid_campaign_of_the_laptop_s_space():
     from daskhpo.campaign import Campaign
     from daskhpo.cli.objective import find_objective
     from daskhpo.mlpf.space import laptop
-    from daskhpo.mlpf.train import configure
+    from daskhpo.mlpf.training import configure
 
     file = Path(__file__).parent.parent / "data" / "quickstart.yaml"
     campaign = Campaign.from_mapping(yaml.safe_load(file.read_text(encoding="utf-8")))

@@ -12,6 +12,7 @@ import click
 
 import daskhpo
 from daskhpo.cli.attaching import attach
+from daskhpo.cli.bench import bench
 from daskhpo.cli.comparing import compare, reliability
 from daskhpo.cli.curves import curves
 from daskhpo.cli.doctor import doctor
@@ -71,5 +72,6 @@ hpo.add_command(stop)
 hpo.add_command(hours)
 hpo.add_command(schedule)
 hpo.add_command(simulate)
+hpo.add_command(bench)
 
 main = hpo

@@ -24,6 +24,7 @@ __all__ = ["Alone", "Channel", "Ranks", "Session"]
 
 _CODES = (Decision.CONTINUE, Decision.PAUSE, Decision.STOP)
 _LEAVE = len(_CODES)  # pause, though nobody has decided so
+_BASE = _LEAVE + 1
 
 
 class Session:
@@ -50,6 +51,9 @@ class Session:
         The step that is being trained, or was trained last.
     max_step : int
         The step at which the trial is complete: learning-rate schedules end here.
+    stop : int
+        The step after which the trial waits for a decision, and may end: schedules that anneal
+        for every rung end here.
     seed : int
         A seed of the trial's own, the same at every attempt.
     rank, world_size : int
@@ -143,6 +147,14 @@ class Session:
         of them have to do, or none, is for rank 0 to decide.
         """
         return self._curfew.seconds_left
+
+    @property
+    def stop(self) -> int:
+        """The next step after which the trial waits for a decision, the same on every rank.
+
+        Not beyond ``max_step``. It moves as decisions come, between two steps.
+        """
+        return min(self._stop, self.max_step)
 
     @property
     def rng(self) -> np.random.Generator:
@@ -309,7 +321,10 @@ class Session:
             leaves = self._channel.interrupted and _CODES[code] is not Decision.STOP
             if leaves or (undecided and self._curfew.is_near()):
                 code = _LEAVE
-        self._settle(self._ranks.agree(code))
+        # one message for both: the other ranks hear no answer
+        stop, code = divmod(self._ranks.agree(self._stop * _BASE + code), _BASE)
+        self._stop = max(self._stop, stop)
+        self._settle(code)
 
     def _settle(self, code: int) -> None:
         self.interrupted = code == _LEAVE

@@ -18,8 +18,10 @@ from torch.multiprocessing.spawn import spawn
 
 from daskhpo.exceptions import SpaceError
 from daskhpo.mlpf import train
-from daskhpo.mlpf.space import laptop, table1
-from daskhpo.mlpf.train import Dataset, EventBatches, TrainingConfig, configure, objective
+from daskhpo.mlpf.batches import Dataset, EventBatches, load_dataset, share
+from daskhpo.mlpf.schedules import SCHEDULES
+from daskhpo.mlpf.schema import CLIC
+from daskhpo.mlpf.train import Trainer, objective
 
 SHARED = Path(os.environ.get("DASKHPO_SHARED", Path(__file__).parents[3] / "shared"))
 REAL_EVENTS = SHARED / "events" / "ttbar_pu0.npz"
@@ -27,15 +29,26 @@ SMALL = {"output_dim": 8, "distance_dim": 4, "n_glayers_id": 1, "n_glayers_reg":
 
 
 class StubTrial:
-    """The part of a trial that `objective` uses; keeps the state after every epoch."""
+    """The part of a trial that `objective` uses; keeps the state after every step.
 
-    def __init__(self, params: dict[str, Any], *, epochs: int = 3, seed: int = 1) -> None:
+    Given `milestones` it is judged after these steps, and always promoted.
+    """
+
+    def __init__(
+        self,
+        params: dict[str, Any],
+        *,
+        epochs: int = 3,
+        seed: int = 1,
+        milestones: tuple[int, ...] = (),
+    ) -> None:
         self.params = SMALL | params
-        self.number, self.seed, self.max_step = 0, seed, epochs
+        self.seed, self.max_step = seed, epochs
+        self.milestones = milestones
+        self.stop = epochs
         self.rank, self.world_size, self.device = 0, 1, "cpu"
         self.reports: list[dict[str, float]] = []
         self.states: list[dict[str, Any]] = []
-        self.final: dict[str, Any] = {}
 
     def ddp(self, module: nn.Module) -> nn.Module:
         if self.world_size == 1:
@@ -47,6 +60,7 @@ class StubTrial:
             for name, saved in self.states[-1].items():
                 state[name].load_state_dict(copy.deepcopy(saved))
         for epoch in range(len(self.states) + 1, self.max_step + 1):
+            self.stop = min((m for m in self.milestones if m >= epoch), default=self.max_step)
             yield epoch
             self.states.append({k: copy.deepcopy(v.state_dict()) for k, v in state.items()})
 
@@ -75,7 +89,7 @@ def use_synthetic(*_: object) -> Dataset:
 @pytest.fixture
 def synthetic(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train on synthetic events, whatever a trial asks for, on one thread."""
-    monkeypatch.setattr(train, "_dataset", use_synthetic)
+    monkeypatch.setattr(train, "load_dataset", use_synthetic)
 
 
 def final_weights(trial: StubTrial) -> dict[str, Tensor]:
@@ -88,36 +102,176 @@ def test_training_lowers_the_validation_loss_and_reports_what_the_papers_plot() 
     trial = StubTrial({"lr": 0.01}, epochs=8)
     objective(trial)
     first, last = trial.reports[0], trial.reports[-1]
-    assert set(last) == {"val_loss", "val_cls_loss", "val_reg_loss", "val_accuracy"}
+    names = {"val_loss", "val_cls_loss", "val_charge_loss", "val_reg_loss", "val_accuracy"}
+    assert set(last) == names
+    parts = last["val_cls_loss"] + last["val_charge_loss"] + last["val_reg_loss"]
+    assert last["val_loss"] == pytest.approx(parts)
     assert last["val_loss"] < 0.7 * first["val_loss"]
     assert last["val_accuracy"] > 0.8
 
 
 @pytest.mark.usefixtures("synthetic")
-@pytest.mark.parametrize("schedule", ["cosine", "constant"])
-def test_a_resumed_training_equals_an_undisturbed_one_bit_for_bit(schedule: str) -> None:
-    params = {"dropout": 0.3, "schedule": schedule}
-    undisturbed = StubTrial(params, epochs=4)
+@pytest.mark.parametrize(
+    ("schedule", "span", "unit"),
+    [
+        *((schedule, "rung", unit) for schedule in SCHEDULES for unit in ("epoch", "steps")),
+        ("cosine", "campaign", "epoch"),
+    ],
+)
+def test_a_resumed_training_equals_an_undisturbed_one_bit_for_bit(
+    schedule: str, span: str, unit: str
+) -> None:
+    params = {"dropout": 0.3, "schedule": schedule, "schedule_span": span, "unit": unit}
+    params |= {"steps_per_unit": 2, "batch_size": 5} if unit == "steps" else {}
+    params |= {"decay_rate": 0.7} if schedule == "exponential" else {}
+    undisturbed = StubTrial(params, epochs=4, milestones=(1, 3))
     objective(undisturbed)
-    resumed = StubTrial(params, epochs=4)
-    resumed.states = undisturbed.states[:2]  # paused after two epochs, taken up by a new process
-    torch.manual_seed(123)  # whatever else happened in that process
-    objective(resumed)
-    assert resumed.reports == undisturbed.reports[2:]
-    for name, tensor in final_weights(undisturbed).items():
-        assert torch.equal(final_weights(resumed)[name], tensor)
+    for pause in (1, 2):  # at a milestone, in the middle of a rung
+        resumed = StubTrial(params, epochs=4, milestones=(1, 3))
+        resumed.states = undisturbed.states[:pause]  # taken up by a new process
+        torch.manual_seed(123)  # whatever else happened in that process
+        objective(resumed)
+        assert resumed.reports == undisturbed.reports[pause:]
+        for name, tensor in final_weights(undisturbed).items():
+            assert torch.equal(final_weights(resumed)[name], tensor)
 
 
 @pytest.mark.usefixtures("synthetic")
-def test_the_cosine_schedule_falls_towards_zero_and_the_constant_one_stays() -> None:
-    rates = {}
-    for schedule in ("cosine", "constant"):
-        trial = StubTrial({"lr": 0.01, "schedule": schedule}, epochs=4)
+def test_a_trial_that_is_to_be_judged_elsewhere_keeps_the_stretch_that_it_is_in() -> None:
+    params = {"schedule_span": "rung", "lr": 0.01}
+    undisturbed = StubTrial(params, epochs=4, milestones=(3,))
+    objective(undisturbed)
+    resumed = StubTrial(params, epochs=4, milestones=(2,))
+    resumed.states = undisturbed.states[:1]
+    objective(resumed)
+    assert resumed.reports[:2] == undisturbed.reports[1:3]
+
+
+def rates(params: dict[str, Any], **trial: Any) -> list[float]:
+    """The learning rate of the last gradient step of each epoch, of three."""
+    stub = StubTrial({"lr": 0.01} | params, **trial)
+    objective(stub)
+    return [s["optimizer"]["param_groups"][0]["lr"] for s in stub.states]
+
+
+@pytest.mark.usefixtures("synthetic")
+def test_schedules_set_the_learning_rate_of_every_gradient_step() -> None:
+    # 18 events in batches of 8: three gradient steps, the last when 2/3 of the epoch are over
+    assert rates({"schedule": "constant"}) == [0.01] * 3
+    x = np.array([2 / 9, 5 / 9, 8 / 9])
+    assert rates({"schedule": "cosine"}) == pytest.approx(0.005 * (1 + np.cos(np.pi * x)))
+    assert rates({"schedule": "exponential", "decay_rate": 0.5}) == pytest.approx(
+        0.01 * 0.5 ** (3 * x)
+    )
+
+
+@pytest.mark.usefixtures("synthetic")
+def test_of_a_rung_the_schedule_ends_at_its_milestone_and_begins_anew_after_it() -> None:
+    found = rates({"schedule_span": "rung"}, epochs=4, milestones=(1, 2))
+    x = np.array([2 / 3, 2 / 3, 1 / 3, 5 / 6])
+    assert found == pytest.approx(0.005 * (1 + np.cos(np.pi * x)))
+    assert rates({"schedule_span": "rung"}, epochs=4) == rates({}, epochs=4)
+
+
+@pytest.mark.usefixtures("synthetic")
+def test_gradient_steps_are_cut_from_an_endless_stream_of_shuffled_epochs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[list[int]] = []
+    share_all = train.share
+
+    def record(source: EventBatches, events: Tensor, **kwargs: Any) -> Tensor:
+        if len(source.counts) == 18:  # not those to validate on
+            seen.append(events.tolist())
+        return share_all(source, events, **kwargs)
+
+    monkeypatch.setattr(train, "share", record)
+    trial = StubTrial({"unit": "steps", "steps_per_unit": 4, "batch_size": 6}, epochs=3)
+    objective(trial)
+    events = use_synthetic().train
+    epochs = [events.shuffled(6, seed=1, epoch=epoch) for epoch in (1, 2, 3, 4)]  # of 3 batches
+    assert seen == [batch.tolist() for epoch in epochs for batch in epoch]
+
+
+@pytest.mark.usefixtures("synthetic")
+def test_how_often_events_were_seen_is_told_in_either_unit() -> None:
+    epochs = Trainer(StubTrial({"batch_size": 6}))
+    assert epochs.train(1) == 18
+    assert epochs.trained_on(2).epochs == 2
+    steps = Trainer(StubTrial({"batch_size": 6, "unit": "steps", "steps_per_unit": 4}))
+    assert steps.train(1) == 24
+    assert steps.trained_on(3).epochs == 4
+    assert steps.trained_on(3).schema == "delphes"
+
+
+@pytest.mark.usefixtures("synthetic")
+def test_batches_bounded_by_elements_train_every_event() -> None:
+    trainer = Trainer(StubTrial({"batch_elements": 50}))
+    assert trainer.train(1) == 18
+    assert set(trainer.validate()) >= {"val_loss"}
+
+
+@pytest.mark.usefixtures("synthetic")
+def test_clipping_bounds_the_norm_of_the_gradient() -> None:
+    norms = {}
+    for clip in (0.0, 1e-3):
+        trainer = Trainer(StubTrial({"clip_norm": clip}))
+        trainer.train(1)
+        gradients = [p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]
+        norms[clip] = float(torch.cat(gradients).norm())
+    assert norms[0.0] > 0.01
+    assert norms[1e-3] == pytest.approx(1e-3, rel=1e-2)
+
+
+@pytest.mark.usefixtures("synthetic")
+def test_the_two_optimisers_treat_the_decay_of_weights_differently() -> None:
+    reports = []
+    for optimizer in ("adamw", "adam"):
+        trial = StubTrial({"optimizer": optimizer, "weight_decay": 0.1}, epochs=1)
         objective(trial)
-        rates[schedule] = [s["optimizer"]["param_groups"][0]["lr"] for s in trial.states]
-    assert rates["constant"] == [0.01] * 4
-    assert rates["cosine"] == sorted(rates["cosine"], reverse=True)
-    assert 0 < rates["cosine"][-1] < 0.001
+        reports.append(trial.reports)
+    assert reports[0] != reports[1]
+
+
+@pytest.mark.usefixtures("synthetic")
+@pytest.mark.parametrize("choice", ["sigmoid_focal", "cross_entropy"])
+def test_every_classification_loss_is_learned(choice: str) -> None:
+    trial = StubTrial({"cls_loss": choice, "lr": 0.01}, epochs=6)
+    objective(trial)
+    assert trial.reports[-1]["val_accuracy"] > 0.7
+    assert trial.reports[-1]["val_cls_loss"] < 0.7 * trial.reports[0]["val_cls_loss"]
+
+
+@pytest.mark.usefixtures("synthetic")
+def test_the_padded_norm_scales_the_validation_loss_by_real_to_padded_elements() -> None:
+    counts = use_synthetic().validation.counts
+    losses = {}
+    for norm in ("real", "padded"):
+        trainer = Trainer(StubTrial({"loss_norm": norm}))
+        losses[norm] = trainer.validate()["val_cls_loss"]
+    padded = len(counts) * int(counts.max())
+    assert losses["padded"] == pytest.approx(losses["real"] * int(counts.sum()) / padded)
+
+
+@pytest.mark.usefixtures("synthetic")
+def test_a_training_that_diverges_reports_nan_and_trains_no_more() -> None:
+    trainer = Trainer(StubTrial({"lr": 1e30}))
+    assert trainer.train(1) == 18
+    assert np.isnan(trainer.validate()["val_loss"])
+    assert trainer.train(2) == 0
+    assert np.isnan(trainer.validate()["val_loss"])
+
+
+def test_the_network_has_the_columns_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    d = synthetic_events()
+    x = torch.nn.functional.pad(d.x, (0, CLIC.width - d.x.shape[1]))
+    clic = EventBatches.of(x, d.y, d.counts, CLIC)
+    monkeypatch.setattr(train, "load_dataset", lambda *_: Dataset(clic, clic))
+    trial = StubTrial({}, epochs=1)
+    objective(trial)
+    assert Trainer(StubTrial({})).model.config.input_dim == 17
+    with pytest.raises(SpaceError, match="input_dim=12 must be 17, the columns of clic events"):
+        Trainer(StubTrial({"input_dim": 12}))
 
 
 @pytest.mark.usefixtures("synthetic")
@@ -151,29 +305,48 @@ def test_trials_differ_by_their_seed_but_not_by_anything_else() -> None:
     assert trials[0].reports == trials[1].reports != trials[2].reports
 
 
+# Each a training of its own: new losses, clipping, upstream's norm, batches smaller than the ranks.
+TWO_RANKS: dict[str, dict[str, Any]] = {
+    "defaults": {"batch_size": 5},
+    "padded": {"loss_norm": "padded", "cls_loss": "sigmoid_focal", "clip_norm": 0.05},
+    "few-events": {"batch_elements": 40, "unit": "steps", "steps_per_unit": 4, "reg_weight": 9.0},
+}
+
+
+def _train_all() -> list[StubTrial]:
+    trials = []
+    for params in TWO_RANKS.values():
+        rungs = {"precision": "float64", "schedule_span": "rung"}
+        trial = StubTrial(params | rungs, epochs=2, milestones=(1,))
+        if torch.distributed.is_initialized():
+            trial.rank = torch.distributed.get_rank()
+            trial.world_size = torch.distributed.get_world_size()
+        objective(trial)
+        trials.append(trial)
+    return trials
+
+
 def _train_as_rank(rank: int, world_size: int, folder: str) -> None:
     torch.set_num_threads(1)
-    train._dataset = use_synthetic  # type: ignore[assignment]
+    train.load_dataset = use_synthetic  # type: ignore[attr-defined]
     store = f"file://{folder}/store"
     torch.distributed.init_process_group("gloo", store, rank=rank, world_size=world_size)
-    trial = StubTrial({"precision": "float64", "batch_size": 5}, epochs=2)
-    trial.rank, trial.world_size = rank, world_size
-    objective(trial)
-    torch.save((trial.reports, final_weights(trial)), f"{folder}/{rank}.pt")
+    results = [(trial.reports, final_weights(trial)) for trial in _train_all()]
+    torch.save(results, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.usefixtures("synthetic")
 def test_two_ranks_train_as_one_would(tmp_path: Path) -> None:
-    alone = StubTrial({"precision": "float64", "batch_size": 5}, epochs=2)
-    objective(alone)
+    alone = _train_all()
     spawn(_train_as_rank, args=(2, str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
     for rank in (0, 1):
-        reports, weights = torch.load(tmp_path / f"{rank}.pt")
-        for mine, expected in zip(reports, alone.reports, strict=True):
-            assert mine == pytest.approx(expected, rel=1e-9)
-        for name, tensor in final_weights(alone).items():
-            torch.testing.assert_close(weights[name], tensor, rtol=1e-7, atol=1e-9)
+        found = torch.load(tmp_path / f"{rank}.pt")
+        for name, (reports, weights), one in zip(TWO_RANKS, found, alone, strict=True):
+            for mine, expected in zip(reports, one.reports, strict=True):
+                assert mine == pytest.approx(expected, rel=1e-8), name
+            for tensor, other in zip(weights.values(), final_weights(one).values(), strict=True):
+                torch.testing.assert_close(tensor, other, rtol=1e-7, atol=1e-8)
 
 
 @pytest.mark.usefixtures("synthetic")
@@ -182,45 +355,6 @@ def test_a_batch_with_fewer_events_than_ranks_is_refused() -> None:
     trial.world_size = 3
     with pytest.raises(SpaceError, match="batch_size=2 must be at least the number of ranks, 3"):
         objective(trial)
-
-
-def test_an_unknown_parameter_is_refused_with_the_one_that_was_meant() -> None:
-    with pytest.raises(SpaceError, match=r"n_glayer_id=3 is not .* did you mean 'n_glayers_id'"):
-        configure({"n_glayer_id": 3})
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "allowed"),
-    [
-        ("lr", 0.0, "greater than 0"),
-        ("weight_decay", -1.0, "at least 0"),
-        ("batch_size", 0, "at least 1"),
-        ("schedule", "linear", "'constant', 'cosine'"),
-        ("precision", "half", "'float64'"),
-        ("validation_fraction", 1.0, "between 0 and 1"),
-    ],
-)
-def test_a_wrong_setting_is_refused_by_name_value_and_what_is_allowed(
-    name: str, value: Any, allowed: str
-) -> None:
-    with pytest.raises(SpaceError, match=f"{name}={value!r}") as error:
-        TrainingConfig(**{name: value})
-    assert allowed in str(error.value)
-
-
-@pytest.mark.parametrize("space", [table1(), laptop()])
-def test_every_name_in_a_space_is_a_parameter_and_its_ends_are_legal(space: Any) -> None:
-    for end in (0, -1):
-        point = {}
-        for name, domain in space.items():
-            values = domain.get("choices") or [domain.get("low"), domain.get("high")]
-            point[name] = domain["value"] if domain["type"] == "constant" else values[end]
-        configure(point)
-
-
-def test_the_laptop_space_searches_what_the_papers_searched() -> None:
-    searched = {name for name, domain in laptop().items() if domain["type"] != "constant"}
-    assert searched == set(table1())
 
 
 def test_an_epoch_holds_every_event_once_in_an_order_of_its_own() -> None:
@@ -236,9 +370,9 @@ def test_an_epoch_holds_every_event_once_in_an_order_of_its_own() -> None:
 def test_shares_of_ranks_make_up_the_batch_and_are_balanced(world_size: int, seed: int) -> None:
     events = synthetic_events()
     batch = events.shuffled(12, seed=seed, epoch=1)[0]
-    shares = [events.share(batch, rank, world_size) for rank in range(world_size)]
+    shares = [share(events, batch, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert sorted(torch.cat(shares).tolist()) == sorted(batch.tolist())
-    assert all(len(share) > 0 for share in shares)
+    assert all(len(part) > 0 for part in shares)
     loads = [int(events.counts[share].sum()) for share in shares]
     assert max(loads) - min(loads) <= int(events.counts.max()) + len(batch)
 
@@ -255,17 +389,17 @@ def test_taking_events_gives_their_rows_in_order() -> None:
 
 
 def test_the_shipped_sample_is_split_by_events_and_the_same_for_all_trials() -> None:
-    data = train._dataset("sample", 20, 0.25, 0)
+    data = load_dataset("sample", 20, 0.25, 0)
     assert len(data.train.counts) == 15
     assert len(data.validation.counts) == 5
-    assert train._dataset("sample", 20, 0.25, 0) is data
-    other = train._dataset("sample", 20, 0.25, 1)
+    assert load_dataset("sample", 20, 0.25, 0) is data
+    other = load_dataset("sample", 20, 0.25, 1)
     assert not np.array_equal(other.validation.counts, data.validation.counts)
 
 
 def test_more_events_than_there_are_is_refused() -> None:
     with pytest.raises(SpaceError, match="events=10000000 must be 0"):
-        train._dataset("sample", 10_000_000, 0.25, 0)
+        load_dataset("sample", 10_000_000, 0.25, 0)
 
 
 @pytest.mark.skipif(not REAL_EVENTS.is_file(), reason=f"needs {REAL_EVENTS}")

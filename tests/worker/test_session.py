@@ -491,6 +491,34 @@ def test_the_other_ranks_leave_when_rank_0_says_so(make, clock):
     assert channel.sent == []
 
 
+def test_every_rank_knows_where_the_trial_waits_next(make):
+    stops = {}
+
+    class Leader(Alone):
+        size = 2
+
+        def agree(self, code):
+            sent.append(code)
+            return code
+
+    class Follower(Leader):
+        rank = 1
+
+        def agree(self, code):
+            return sent.pop(0)
+
+    def objective(trial):
+        for step in trial.steps():
+            stops[trial.rank, step] = trial.stop
+            trial.report(loss=1.0)
+
+    sent = []
+    for ranks in (Leader(), Follower()):
+        run(objective, make(Script({3: (CONTINUE, 99)}), stop=3, ranks=ranks))
+    assert [stops[0, step] for step in range(1, 10)] == [3] * 3 + [9] * 6
+    assert [stops[1, step] for step in range(1, 10)] == [3] * 3 + [9] * 6
+
+
 @pytest.mark.parametrize("device", ["cuda:2", "cpu"])
 def test_several_trials_in_a_process_have_a_device_each(make, device):
     session = make(Script(), ranks=Alone(device))
