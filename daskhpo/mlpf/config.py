@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from daskhpo.exceptions import SpaceError
+from daskhpo.mlpf.schema import SCHEMAS
 
 __all__ = ["ALIASES", "PRESETS", "MLPFConfig", "resolve_aliases"]
 
@@ -98,6 +99,9 @@ class MLPFConfig:
         gnn_lsh: width of the embedding that is hashed and whose distances weigh the edges.
     ffn_dist_hidden_dim, ffn_dist_num_layers : int
         gnn_lsh: the perceptron that makes the embedding.
+    position_scale : float
+        gnn_lsh: how much the position at the calorimeter counts in that distance at first, in
+        units of 1 / (pseudorapidity or radian); 0 leaves it out, as the papers do.
     dist_mult, clip_value_low : float
         gnn_lsh: edge weight max(exp(-dist_mult * distance), clip_value_low).
     num_node_messages : int
@@ -150,6 +154,7 @@ class MLPFConfig:
     ffn_dist_num_layers: int = _number(1, 0, of=(GNN,))
     dist_mult: float = _number(1.0, 0.0, of=(GNN,))
     clip_value_low: float = _number(0.0, 0.0, 1.0, of=(GNN,))
+    position_scale: float = _number(40.0, 0.0, of=(GNN,))
     num_node_messages: int = _number(1, 1, of=(GNN,))
     normalize_degrees: bool = _flag(False, of=(GNN,))
     k: int = _number(16, 1, of=(GRAVNET,))
@@ -173,6 +178,9 @@ class MLPFConfig:
         self._check_shapes()
 
     def _check_shapes(self) -> None:
+        widths = [schema.width for schema in SCHEMAS.values()]
+        if self.input_dim not in widths:
+            raise SpaceError(f"input_dim={self.input_dim} must be one of {widths}")
         concat = self.node_update_mode == "concat"
         if self.skip_connection and not concat:
             raise SpaceError("skip_connection=True needs node_update_mode='concat'")
@@ -249,6 +257,7 @@ _DELPHES: dict[str, Any] = {
     "distance_dim": 128,
     "ffn_dist_hidden_dim": 128,
     "ffn_dist_num_layers": 1,
+    "position_scale": 0.0,
     "dist_mult": 0.1,
     "normalize_degrees": True,
     "layernorm": False,
@@ -270,6 +279,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "distance_dim": 128,
         "ffn_dist_hidden_dim": 64,
         "ffn_dist_num_layers": 3,
+        "position_scale": 0.0,
         "dist_mult": 0.1,
         "num_node_messages": 2,
         "layernorm": True,

@@ -26,12 +26,23 @@ class MLPFOutput(NamedTuple):
     charge: Tensor  # (M, 3) logits of charge -1, 0, +1
     regression: Tensor  # (M, 5) log pt, eta, sin phi, cos phi, log energy; pt, energy in GeV
 
+    def classes(self) -> Tensor:
+        """Say the class of each element, (M,) int64.
+
+        None, if that is more likely than all kinds of particle together; else the likeliest kind.
+        (The papers take the likeliest of all six, which calls an element none as soon as two
+        kinds of particle compete for it.)
+        """
+        logits = self.logits.float()
+        particle = logits[:, 1:].logsumexp(1) > logits[:, 0]  # more likely than none
+        return (logits[:, 1:].argmax(1) + 1) * particle
+
     def particles(self) -> Tensor:
         """Particles in the columns of ygen, (M, 7): class, charge, pt, eta, sin, cos, energy.
 
         Rows of class 0 (no particle) are zero.
         """
-        classes = self.logits.argmax(1, keepdim=True)  # (M, 1)
+        classes = self.classes()[:, None]  # (M, 1)
         charge = self.charge.argmax(1, keepdim=True) - 1
         log_pt, eta, sin_phi, cos_phi, log_energy = self.regression.T[:, :, None]
         columns = [classes, charge, log_pt.exp(), eta, sin_phi, cos_phi, log_energy.exp()]

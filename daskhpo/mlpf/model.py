@@ -18,13 +18,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from daskhpo.mlpf.config import MLPFConfig
+from daskhpo.mlpf.config import GNN, MLPFConfig
 from daskhpo.mlpf.decoder import Decoder, MLPFOutput, measured
 from daskhpo.mlpf.layers.choose import chunk_size, make_layers
 from daskhpo.mlpf.layers.common import Dropout, complete_rows, feed_forward, initialise
 from daskhpo.mlpf.layers.layout import RaggedLayout
 from daskhpo.mlpf.layers.stack import Stack
-from daskhpo.mlpf.schema import Measured
+from daskhpo.mlpf.schema import SCHEMAS, Measured
 
 __all__ = ["MLPF"]
 
@@ -106,7 +106,12 @@ class MLPF(nn.Module):
         n_elements = len(x)
         counts = counts.cpu()  # DistributedDataParallel moves every tensor to its device
         x, counts = complete_rows(x.to(self.mean.dtype), counts)
-        layout = RaggedLayout.of(counts, bin_size=chunk_size(self.config), device=x.device)
+        layout = RaggedLayout.of(
+            counts,
+            bin_size=chunk_size(self.config),
+            device=x.device,
+            position=self._position(x),
+        )
         nodes: Tensor = self.shared(self.encoder(self._encode(x)), layout)  # (M', d)
         h_id, h_reg = self.id_stack(nodes, layout), self.reg_stack(nodes, layout)
         output = self.decoder(x, h_id, h_reg)
@@ -118,6 +123,16 @@ class MLPF(nn.Module):
         one_hot = (x[:, :1] == kinds).to(x.dtype)  # (M, 2)
         mean, scale = one_hot @ self.mean, one_hot @ self.scale
         return torch.cat([one_hot, (self._features(x) - mean) * scale], dim=1)
+
+    def _position(self, x: Tensor) -> Tensor | None:
+        """Elements (M, F) to eta, sin phi, cos phi at the calorimeter, (M, 3), where asked for."""
+        if self.config.model != GNN or not self.config.position_scale:
+            return None
+        schema = next(each for each in SCHEMAS.values() if each.width == x.shape[1])
+        columns = x.new_zeros(len(x), 3)
+        for kind in ELEMENT_TYPES:
+            columns = torch.where(x[:, :1] == kind, x[:, schema.position(kind)], columns)
+        return columns
 
     @staticmethod
     def _features(x: Tensor) -> Tensor:

@@ -86,6 +86,17 @@ class Schema:
         """Name the kind of element of this type."""
         return next(kind for known, kind, _ in self.kinds if known == value)
 
+    def position(self, value: int) -> tuple[int, int, int]:
+        """Columns of eta, sin phi and cos phi where the element meets the calorimeter.
+
+        Tracks bend on their way there, so it is not where they point at first; where a detector's
+        files do not say (CLIC), the direction stands in.
+        """
+        names = next(columns for known, _, columns in self.kinds if known == value)
+        end = "_outer" if "eta_outer" in names else ""
+        eta, sin, cos = (names.index(f"{name}{end}") for name in ("eta", "sin_phi", "cos_phi"))
+        return eta, sin, cos
+
     def column(self, value: int, number: int) -> str:
         """Name a column of elements of this type; "unused" beyond the last."""
         names = next(columns for known, _, columns in self.kinds if known == value)

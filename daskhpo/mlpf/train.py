@@ -30,7 +30,7 @@ from daskhpo.mlpf.losses import LossParts, Norm, particle_flow_loss
 from daskhpo.mlpf.metrics import balanced_accuracy, confusion_matrix
 from daskhpo.mlpf.model import MLPF
 from daskhpo.mlpf.schedules import Stretch
-from daskhpo.mlpf.schema import Target
+from daskhpo.mlpf.schema import Measured, Target
 from daskhpo.mlpf.training import TrainingConfig, configure
 
 __all__ = ["Place", "Trainer", "TrainingTrial", "objective"]
@@ -187,9 +187,9 @@ class Trainer:
         parts = len(LossParts._fields)
         sums = torch.zeros(parts + N_CLASSES**2, dtype=torch.float64, device=trial.device)
         for batch in prefetched(data, _portions(data, mine, training)):
-            output, target = self._forward(self.model, batch)
-            loss = particle_flow_loss(output, target, norm=norm, settings=training.loss)
-            predicted = output.logits.argmax(1)
+            output, target, pt = self._forward(self.model, batch)
+            loss = particle_flow_loss(output, target, norm=norm, settings=training.loss, pt=pt)
+            predicted = output.classes()
             confusion = confusion_matrix(predicted, target[:, Target.CLASS], n_classes=N_CLASSES)
             sums += torch.cat([torch.stack(loss).double(), confusion.flatten()])
         if trial.world_size > 1:
@@ -238,22 +238,23 @@ class Trainer:
             training.loss_norm,
             ranks=self._trial.world_size,
         )
-        output, target = self._forward(self._parallel, batch)
-        loss = particle_flow_loss(output, target, norm=norm, settings=training.loss)
+        output, target, pt = self._forward(self._parallel, batch)
+        loss = particle_flow_loss(output, target, norm=norm, settings=training.loss, pt=pt)
         self._optimizer.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
         if training.clip_norm:  # of gradients that are averaged already: alike on every rank
             nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
         self._optimizer.step()
 
-    def _forward(self, model: nn.Module, batch: EventBatches) -> tuple[MLPFOutput, Tensor]:
-        """Predictions for a batch and their targets (M, 7), both on the device."""
+    def _forward(self, model: nn.Module, batch: EventBatches) -> tuple[MLPFOutput, Tensor, Tensor]:
+        """Predictions for a batch, their targets (M, 7) and measured pt (M,), on the device."""
         device = self._trial.device
         kind = torch.device(device).type
         mixed = self.training.precision == "auto" and kind == "cuda"
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=mixed):
-            output = model(batch.x.to(device, non_blocking=True), batch.counts)
-        return output, batch.y.to(device, non_blocking=True)
+            x = batch.x.to(device, non_blocking=True)
+            output = model(x, batch.counts)
+        return output, batch.y.to(device, non_blocking=True), x[:, Measured.PT]
 
 
 class _Batches:

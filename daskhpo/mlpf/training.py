@@ -14,18 +14,18 @@ from daskhpo.mlpf.schedules import SCHEDULES, SPANS
 
 __all__ = ["DEFAULTS", "EPOCHS", "TrainingConfig", "configure"]
 
-# What `daskhpo mlpf train` trains unless told otherwise: top-quark pairs without pile-up, two to
-# ten thousand events, in less than an hour on two cores.
-EPOCHS = 20
+# What `daskhpo mlpf train` trains unless told otherwise: two thousand top-quark pairs without
+# pile-up in less than an hour on one core. Such an event fits into one bin.
+EPOCHS = 80
 DEFAULTS: dict[str, Any] = {
-    "output_dim": 64,
-    "node_encoding_hidden_dim": 128,
-    "out_hidden_dim": 128,
+    "bin_size": 256,
+    "num_node_messages": 2,
+    "cls_loss": "cross_entropy",
+    "pt_power": 0.5,
     "lr": 3e-3,
     "schedule": "onecycle",
     "clip_norm": 1.0,
-    "batch_size": 8,
-    "validation_fraction": 0.1,
+    "batch_size": 4,
 }
 
 CHOICES = {
@@ -46,6 +46,7 @@ LEAST = {
     "cls_weight": 0,
     "charge_weight": 0,
     "reg_weight": 0,
+    "pt_power": 0,
     "events": 0,
     "data_seed": 0,
 }
@@ -92,6 +93,8 @@ class TrainingConfig:
         Of the classes; the papers used "sigmoid_focal", and earlier "cross_entropy".
     cls_weight, charge_weight, reg_weight : float
         Of the parts of the loss.
+    pt_power : float
+        Elements count their measured pT (GeV) to this power, see `LossSettings`.
     loss_norm : {"real", "padded"}
         What losses are divided by: real elements and particles, or padded ones, as upstream
         (`Norm.of`). All validation events count as one batch.
@@ -132,6 +135,7 @@ class TrainingConfig:
     cls_weight: float = 1.0
     charge_weight: float = 1.0
     reg_weight: float = 1.0
+    pt_power: float = 0.0
     loss_norm: str = "real"
     data: str = "sample"
     events: int = 0
@@ -163,7 +167,9 @@ class TrainingConfig:
     @property
     def loss(self) -> LossSettings:
         """What is minimised."""
-        return LossSettings(self.cls_loss, self.cls_weight, self.charge_weight, self.reg_weight)
+        return LossSettings(
+            self.cls_loss, self.cls_weight, self.charge_weight, self.reg_weight, self.pt_power
+        )
 
 
 def configure(params: Mapping[str, Any]) -> tuple[MLPFConfig, TrainingConfig]:

@@ -222,3 +222,18 @@ def test_perfect_predictions_cost_nothing() -> None:
     charge = 100 * functional.one_hot(target[:, 1].long() + 1, 3).double()
     loss = particle_flow_loss(MLPFOutput(logits, charge, momentum), target)
     assert float(loss.total) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_hard_elements_count_their_pt_to_the_chosen_power() -> None:
+    target = torch.tensor([[1.0, 0, 4, 0, 0, 1, 4], [2.0, 0, 9, 0, 0, 1, 9]])
+    output = MLPFOutput(torch.zeros(2, 6), torch.zeros(2, 3), torch.zeros(2, 5))
+    settings = LossSettings(cls="cross_entropy", pt_power=0.5)
+    parts = particle_flow_loss(output, target, settings=settings, pt=target[:, 2])
+    assert float(parts.cls) == pytest.approx((2 + 3) * math.log(6) / 2, rel=1e-6)
+    alone = [
+        particle_flow_loss(MLPFOutput(*(rows[:1] for rows in output)), row[None]).reg
+        for row in target
+    ]
+    assert float(parts.reg) == pytest.approx(float(2 * alone[0] + 3 * alone[1]) / 2, rel=1e-6)
+    with pytest.raises(ValueError, match="pt_power=0.5 needs"):
+        particle_flow_loss(output, target, settings=settings)

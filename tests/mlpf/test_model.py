@@ -286,7 +286,7 @@ def test_seeded_dropout_repeats_itself(config: MLPFConfig) -> None:
 
 
 def test_particles_have_the_columns_of_the_truth_and_are_zero_without_a_particle() -> None:
-    logits = torch.eye(6)[[0, 3]]
+    logits = 5 * torch.eye(6)[[0, 3]]
     charge = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     regression = torch.tensor([[0.0, 1.0, 0.0, 1.0, 2.0], [0.0, 1.0, 0.6, 0.8, 2.0]])
     particles = MLPFOutput(logits, charge, regression).particles()
@@ -311,3 +311,9 @@ def test_the_papers_networks_have_their_number_of_parameters(
 ) -> None:
     model = MLPF(MLPFConfig.from_params({"preset": preset} | changed))
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(1e6 * millions, rel=0.015)
+
+
+def test_an_element_is_a_particle_if_that_is_likelier_than_none() -> None:
+    likely = torch.tensor([[0.45, 0.3, 0.25, 0, 0, 0], [0.55, 0.45, 0, 0, 0, 0]]).log()
+    output = MLPFOutput(likely, torch.zeros(2, 3), torch.zeros(2, 5))
+    assert output.classes().tolist() == [1, 0]

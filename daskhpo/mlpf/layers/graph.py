@@ -133,12 +133,22 @@ class GraphSettings:
     dropout: float = 0.0
     layernorm: bool = True
     normalize_degrees: bool = False
+    position_scale: float = 0.0
 
 
 class CombinedGraphLayer(nn.Module):
     """One graph layer: embed, hash into bins, weigh the pairs of each bin, pass messages.
 
-    `d_in` is the width of the incoming features.
+    With `position_scale` the embedding gets three more coordinates, the element's position at the
+    calorimeter times a factor that starts there and is learned: near in the embedding then means
+    near in the detector from the first step on. (Ours, not the papers': without it a network has
+    to find out from scratch which track points to which tower, which takes it hundreds of epochs.)
+
+    Parameters
+    ----------
+    d_in : int
+        Width of the incoming features.
+    settings : GraphSettings
 
     Examples
     --------
@@ -160,8 +170,12 @@ class CombinedGraphLayer(nn.Module):
             layers=s.ffn_dist_num_layers,
             dropout=s.dropout,
         )
+        self.position_scale = (
+            nn.Parameter(torch.tensor(s.position_scale)) if s.position_scale else None
+        )
+        d_s = s.distance_dim + 3 * bool(s.position_scale)
         # a buffer: no gradient reaches the hash, and DDP waits for every parameter's gradient
-        self.register_buffer("codebook", torch.empty(s.distance_dim, MAX_ROTATIONS))
+        self.register_buffer("codebook", torch.empty(d_s, MAX_ROTATIONS))
         widths = [d_in] + [s.output_dim] * s.num_node_messages
         self.messages = nn.ModuleList(GHConvDense(*pair) for pair in pairwise(widths))
         self.dropout = Dropout(s.dropout)
@@ -170,7 +184,7 @@ class CombinedGraphLayer(nn.Module):
     def forward(self, x: Tensor, layout: RaggedLayout) -> Tensor:
         """Features (M, d_in) of the events in `layout` to features (M, output_dim)."""
         x = self.norm(x)
-        z: Tensor = self.ffn_dist(x)  # (M, d_s)
+        z = self._embed(x, layout)  # (M, d_s)
         bins = layout.bins(lsh(z, self.codebook, layout))
         adjacency = self.adjacency(bins.collect(z), layout.occupied)
         for message in self.messages:
@@ -180,6 +194,18 @@ class CombinedGraphLayer(nn.Module):
     def draw(self, generator: torch.Generator | None) -> None:
         """Draw the directions that the hash compares with; their length does not matter."""
         self.codebook.normal_(0.0, 0.05, generator=generator)
+        if self.position_scale is not None:
+            self.position_scale.fill_(self.settings.position_scale)
+
+    def _embed(self, x: Tensor, layout: RaggedLayout) -> Tensor:
+        z: Tensor = self.ffn_dist(x)
+        if self.position_scale is None:
+            return z
+        assert layout.position is not None, "position_scale needs a layout with positions"
+        with torch.autocast(z.device.type, enabled=False):
+            # half precision cannot tell neighbouring cells: 0.0174 apart, on numbers up to 5
+            position = layout.position * self.position_scale
+            return torch.cat([z.to(position.dtype), position], dim=1)
 
     def adjacency(self, z: Tensor, occupied: Tensor) -> Tensor:
         """Edge weights (K, b, b) from binned embeddings (K, b, d_s), once for all messages."""

@@ -90,12 +90,21 @@ class RaggedLayout:
     place: Tensor  # (M,) int64: slot of the i-th element in (event, hash) order
     vacant: Tensor  # (P - M,) int64
     occupied: Tensor  # (K, b, 1) float32: 1 where an element is
+    position: Tensor | None = None  # (M, 3): eta, sin phi, cos phi at the calorimeter
 
     @classmethod
     def of(
-        cls, counts: Tensor, *, bin_size: int, device: torch.device | str = "cpu"
+        cls,
+        counts: Tensor,
+        *,
+        bin_size: int,
+        device: torch.device | str = "cpu",
+        position: Tensor | None = None,
     ) -> RaggedLayout:
-        """Lay out events of `counts` elements (int64, on the CPU, so that nothing waits)."""
+        """Lay out events of `counts` elements (int64, on the CPU, so that nothing waits).
+
+        `position` (M, 3) tells layers that ask for it where the elements are.
+        """
         bins = (counts + bin_size - 1) // bin_size  # (E,) K_e
         padding = bins * bin_size - counts  # (E,)
         rotations = (bins // 2).clamp(1, MAX_ROTATIONS)
@@ -114,6 +123,7 @@ class RaggedLayout:
             place=place.to(device),
             vacant=vacant.to(device),
             occupied=occupied.view(-1, bin_size, 1).to(device),
+            position=position,
         )
 
     def bins(self, hashes: Tensor) -> Bins:

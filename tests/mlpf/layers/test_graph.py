@@ -50,15 +50,24 @@ def elements(n: int, seed: int = 1) -> Tensor:
 def apply(layer: CombinedGraphLayer, x: Tensor, counts: list[int], bin_size: int) -> Tensor:
     """The layer as the model calls it: rows completed before, cut after."""
     rows, completed = complete_rows(x, torch.tensor(counts, dtype=torch.int64))
-    out: Tensor = layer(rows, RaggedLayout.of(completed, bin_size=bin_size))
+    layout = RaggedLayout.of(completed, bin_size=bin_size, position=place(rows))
+    out: Tensor = layer(rows, layout)
     return out[: len(x)]
+
+
+def place(x: Tensor) -> Tensor:
+    """Positions (M, 3) for elements: what they are does not matter here."""
+    return x[:, :3].tanh()
 
 
 def naive_event(layer: CombinedGraphLayer, x: Tensor, bin_size: int) -> Tensor:
     """One event, element by element, as the papers write it."""
     s = layer.settings
+    position = place(x)
     x = layer.norm(x)
     z = layer.ffn_dist(x)
+    if s.position_scale:
+        z = torch.cat([z, s.position_scale * position], dim=1)
     n = len(x)
     rotations = max(1, math.ceil(n / bin_size) // 2)
     projection = z.float() @ layer.codebook[:, :rotations].float()
@@ -95,6 +104,7 @@ def naive_event(layer: CombinedGraphLayer, x: Tensor, bin_size: int) -> Tensor:
         replace(SMALL, normalize_degrees=True, num_node_messages=2, dist_mult=0.5),
         replace(SMALL, layernorm=False, ffn_dist_num_layers=0, clip_value_low=0.3),
         replace(SMALL, ffn_dist_num_layers=2, output_dim=3),
+        replace(SMALL, position_scale=2.5, dist_mult=0.4),
     ],
 )
 def test_a_layer_does_what_the_papers_write(choice: GraphSettings, bin_size: int) -> None:
@@ -115,7 +125,7 @@ def test_a_layer_does_what_the_papers_write(choice: GraphSettings, bin_size: int
 def test_an_event_gets_the_same_bits_alone_and_among_others(
     bin_size: int, counts: list[int], seed: int, normalize: bool, dtype: torch.dtype
 ) -> None:
-    choice = replace(SMALL, normalize_degrees=normalize, num_node_messages=2)
+    choice = replace(SMALL, normalize_degrees=normalize, num_node_messages=2, position_scale=40.0)
     layer = make_layer(choice, seed).to(dtype)
     x = elements(sum(counts), seed).to(dtype)
     together = torch.split(apply(layer, x, counts, bin_size), counts)
