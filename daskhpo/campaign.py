@@ -16,8 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
+from daskhpo.advice import Adviser, make_adviser
 from daskhpo.cluster.settings import PoolSettings
-from daskhpo.exceptions import CampaignError
+from daskhpo.exceptions import CampaignError, SchedulerError
+from daskhpo.predictors import make_predictor, predictor_name
 from daskhpo.samplers import make_sampler
 from daskhpo.scalars import nearest
 from daskhpo.schedulers import make_scheduler
@@ -163,6 +165,11 @@ class Campaign:
         Everything random follows from it.
     retries : int
         How often a trial may fail by its own fault.
+    predictor : str or mapping, optional
+        What forecasts where trials get to, see :func:`~daskhpo.predictors.make_predictor`.
+    advice : str or mapping, optional
+        What is done with forecasts: ``"log"`` (as without it) or ``"obey"``, or arguments of
+        :class:`~daskhpo.advice.Adviser`. Without a predictor it takes the default one.
     budget, workers, pool
         See :class:`Budget`, :class:`Workers` and
         :class:`~daskhpo.cluster.settings.PoolSettings`.
@@ -198,6 +205,8 @@ class Campaign:
     unit: str = "epoch"
     seed: int = 0
     retries: int = 1
+    predictor: str | Mapping[str, Any] | None = None
+    advice: str | Mapping[str, Any] | None = None
     budget: Budget = field(default_factory=Budget)
     workers: Workers = field(default_factory=Workers)
     pool: PoolSettings = field(default_factory=PoolSettings)
@@ -224,7 +233,7 @@ class Campaign:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise CampaignError(f"{name}={value!r}: must be an integer of at least 0")
-        self.study()  # scheduler, sampler and points are checked by making them
+        self.study()  # scheduler, sampler and adviser are checked by making them
         for point in self.points:
             self.space.validate(point)
 
@@ -267,6 +276,10 @@ class Campaign:
         plain["space"] = self.space.to_dict()
         plain["scheduler"] = dict(make_scheduler(self.scheduler).settings())
         plain["sampler"] = dict(self.sampler)
+        adviser = self.adviser()
+        if adviser is not None:
+            plain["advice"] = adviser.settings()
+            plain["predictor"] = plain["advice"].pop("predictor")
         plain["budget"] = self.budget.given
         plain["workers"] = {f.name: getattr(self.workers, f.name) for f in fields(Workers)}
         plain["workers"]["resources"] = dict(self.workers.resources)
@@ -287,20 +300,44 @@ class Campaign:
             direction=Direction(self.mode),
             also=self.also,
             retries=self.retries,
+            adviser=self.adviser(),
             emit=emit,
         )
+
+    def adviser(self) -> Adviser | None:
+        """A fresh adviser of this campaign, if it has one."""
+        for name in ("predictor", "advice"):
+            value = getattr(self, name)
+            if not isinstance(value, str | Mapping | None):
+                raise CampaignError(f"{name}={value!r}: must be a name or a mapping")
+        name, predictor = "predictor", self.predictor
+        try:
+            if predictor is not None:
+                predictor = predictor_name(make_predictor(predictor))
+            name = "advice"
+            adviser = make_adviser(predictor, self.advice, seed=self.seed)
+        except SchedulerError as error:
+            text = str(error)
+            raise SchedulerError(text if text.startswith(name) else f"{name}: {text}") from error
+        if adviser is not None and self.also:
+            raise CampaignError(
+                f"predictor={adviser.settings()['predictor']!r} forecasts one metric; "
+                f"{', '.join(map(repr, self.also))} is traded off against it: leave one out"
+            )
+        return adviser
 
     @property
     def decisive(self) -> dict[str, Any]:
         """The settings that decisions follow from: a resumed campaign must have the same."""
         plain = self.to_mapping()
         names = ("metric", "mode", "also", "space", "scheduler", "sampler", "seed", "retries")
-        return {name: plain[name] for name in names}
+        return {name: plain[name] for name in (*names, "predictor", "advice")}
 
     @property
     def fingerprint(self) -> str:
         """A short hash of :attr:`decisive`."""
-        content = json.dumps(self.decisive, sort_keys=True, default=str)
+        given = {name: value for name, value in self.decisive.items() if value is not None}
+        content = json.dumps(given, sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

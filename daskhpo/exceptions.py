@@ -7,6 +7,7 @@ campaign file can be mended from the message alone.
 from __future__ import annotations
 
 __all__ = [
+    "AnnealerError",
     "BrokenNode",
     "CampaignError",
     "CheckpointError",
@@ -14,6 +15,7 @@ __all__ = [
     "DataError",
     "LockedError",
     "ObjectiveError",
+    "PredictorError",
     "ReplayError",
     "SchedulerError",
     "SpaceError",
@@ -31,6 +33,14 @@ class SpaceError(DaskhpoError, ValueError):
 
 class SchedulerError(DaskhpoError, ValueError):
     """A scheduler or sampler was given settings that cannot work."""
+
+
+class PredictorError(SchedulerError):
+    """A predictor was given settings that cannot work, or curves that it cannot learn from."""
+
+
+class AnnealerError(DaskhpoError, RuntimeError):
+    """An annealer did not answer: no access, no network, too late, or too large a problem."""
 
 
 class CampaignError(DaskhpoError, ValueError):

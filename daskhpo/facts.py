@@ -5,7 +5,7 @@ kind        what the study, the tuner or a person did
 ==========  =============================================================================
 offered     ``number, params, origin``: a configuration is there to be tried
 asked       ``number, attempt, rung, start, stop, why[, evidence]``: a job left for a worker
-reported    ``number, attempt, step, metrics[, decision, evidence]``; no decision: CONTINUE
+reported    ``number, attempt, step, metrics[, decision, evidence, advice]``; no decision: CONTINUE
 bred        ``number, parent, step, params, evidence``: a new trial from another's checkpoint
 known       ``params, steps, metrics``: the curve of a trial of an earlier campaign
 promoted    ``number, rung, stop, evidence``: a trial that is still saving may go on
@@ -14,7 +14,8 @@ limited     ``trials``: how many may begin
 exhausted   the sampler has nothing left to propose
 closed      ``reason``: nothing may start or go on; ``reopened`` undoes it
 noted       ``of`` and whatever belongs to it: what happened around the study and decides nothing
-            (``of: batch``: a batch job; ``of: placed``: which workers a job has got)
+            (``of: batch``: a batch job; ``of: placed``: which workers a job has got;
+            ``of: lesson``: what a predictor was fitted on, and how well or why not)
 ==========  =============================================================================
 
 The journal adds ``seq``, ``t`` (seconds since 1970) and ``crc`` to each.

@@ -22,11 +22,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from daskhpo import samplers, schedulers
+from daskhpo.advice import Advice, Adviser, Forecasts
 from daskhpo.exceptions import ReplayError, SchedulerError
 from daskhpo.facts import compare, name
 from daskhpo.goal import Goal
 from daskhpo.samplers.base import Sampler
-from daskhpo.schedulers.base import Breeder, Child, Promotion, Scheduler
+from daskhpo.schedulers.base import Advised, Breeder, Child, Promotion, Scheduler
 from daskhpo.settling import settle
 from daskhpo.space import Space
 from daskhpo.trial import (
@@ -43,6 +44,9 @@ from daskhpo.trial import (
 )
 
 __all__ = ["Study"]
+
+Said = Forecasts | None | object  # what the models say; None: nothing; _ASK: they are to be asked
+_ASK = object()
 
 
 class Study:
@@ -68,6 +72,8 @@ class Study:
         :class:`~daskhpo.goal.Goal`.
     retries : int
         How often a trial may fail by its own fault before it is given up.
+    adviser : Adviser, optional
+        Forecasts what trials will reach, and may have them stopped on their way to a milestone.
     emit : callable, optional
         Receives every fact, in order; by default they are dropped.
 
@@ -97,6 +103,7 @@ class Study:
         direction: Direction | str = Direction.MIN,
         also: Mapping[str, Direction | str] | None = None,
         retries: int = 1,
+        adviser: Adviser | None = None,
         emit: Callable[[Fact], object] | None = None,
     ) -> None:
         self.space = space
@@ -110,6 +117,10 @@ class Study:
         self._breeder = scheduler if isinstance(scheduler, Breeder) else None
         if self._breeder is not None:
             self._breeder.check(space)
+        if adviser is not None:
+            _check_adviser(adviser, scheduler, several=bool(also))
+        self.adviser = adviser
+        self._advised = scheduler if isinstance(scheduler, Advised) else None
         self.goal = Goal(metric, direction, also or {})
         self.metric = metric
         self.direction = Direction(direction)
@@ -278,17 +289,22 @@ class Study:
         that is not running, leaves no trace: it is told to pause, so that it leaves a checkpoint
         to the attempt that counts, or to stop if the trial is over.
         """
+        return self._report(number, attempt, step, metrics, _ASK)
+
+    def _report(
+        self, number: int, attempt: int, step: int, metrics: Mapping[str, float], said: Said
+    ) -> Answer:
         trial = self.trials.get(number)
         if trial is None or attempt != trial.attempt or trial.state is not TrialState.RUNNING:
             over = trial is None or trial.state.final
             return Answer(Decision.STOP if over else Decision.PAUSE, step, {"why": "superseded"})
         if step <= trial.step or trial.decision is not Decision.CONTINUE:
             return self._standing(trial, step)
-        signed = self.goal.signed(metrics)
+        signed, advice = self.goal.signed(metrics), None
         if signed is None:
             answer = self._diverged(trial, step, metrics)
         else:
-            answer = self._judge(trial, step, metrics, signed)
+            answer, advice = self._judge(trial, step, metrics, signed, said)
         self.reports += 1
         self.steps += step - trial.step
         trial.step = step
@@ -298,6 +314,8 @@ class Study:
             fact["decision"] = answer.decision.value
         if answer.evidence:
             fact["evidence"] = answer.evidence
+        if advice is not None:
+            fact["advice"] = advice.to_dict()
         self.emit(fact)
         return answer
 
@@ -351,6 +369,8 @@ class Study:
                 # It ended by itself, without a report of the last step: the last one it gave
                 # stands in, so that the scheduler knows of a complete trial.
                 self.scheduler.report(number, self.scheduler.max_step, signed)
+                if self.adviser is not None:
+                    self.adviser.forget(number)
             self.sampler.tell(number, trial.step, signed)
         fact: Fact = {"kind": "ended", "number": number, "attempt": attempt}
         fact |= {"outcome": Outcome(outcome).value, "state": trial.state.value, "seconds": seconds}
@@ -389,7 +409,9 @@ class Study:
     def _apply(self, fact: Fact) -> None:
         kind = fact["kind"]
         if kind == "reported":
-            self.report(fact["number"], fact["attempt"], fact["step"], fact["metrics"])
+            advice = fact.get("advice")
+            said = None if advice is None else Forecasts.from_dict(advice)
+            self._report(fact["number"], fact["attempt"], fact["step"], fact["metrics"], said)
         elif kind == "asked":
             self.ask(inline=False)
         elif kind == "promoted":
@@ -433,6 +455,8 @@ class Study:
         place = self.scheduler.begin(number)
         trial = Trial(number, params, rung=place.rung, stop=place.stop)
         self.trials[number] = trial
+        if self.adviser is not None:
+            self.adviser.begin(number, self.space.encode(params))
         return self._job(trial, {"why": "new"})
 
     def _breed(self) -> None:
@@ -515,8 +539,8 @@ class Study:
         return Answer(Decision.CONTINUE, max(trial.stop, trial.step))
 
     def _judge(
-        self, trial: Trial, step: int, metrics: Mapping[str, float], signed: Value
-    ) -> Answer:
+        self, trial: Trial, step: int, metrics: Mapping[str, float], signed: Value, said: Said
+    ) -> tuple[Answer, Advice | None]:
         value, sign = metrics[self.metric], self.goal.sign
         trial.value, trial.metrics = value, metrics
         trial.losses = 0
@@ -524,7 +548,7 @@ class Study:
         if not sign * trial.best_value <= sign * value:
             trial.best_value, trial.best_step = value, step
             self._challenge(trial)
-        answer = self.scheduler.report(trial.number, step, signed)
+        answer, advice = self._weigh(trial.number, step, signed, said)
         trial.decision = answer.decision
         if answer.decision is Decision.CONTINUE:
             trial.stop = answer.stop
@@ -533,8 +557,37 @@ class Study:
         if answer.evidence or answer.decision is not Decision.CONTINUE:
             self.sampler.tell(trial.number, step, signed)
         if answer.decision is Decision.CONTINUE and self.closed is not None:
-            return Answer(Decision.PAUSE, step, {**answer.evidence, "why": self.closed})
-        return answer
+            answer = Answer(Decision.PAUSE, step, {**answer.evidence, "why": self.closed})
+        return answer, advice
+
+    def _weigh(
+        self, number: int, step: int, signed: Value, said: Said
+    ) -> tuple[Answer, Advice | None]:
+        """The scheduler's answer, and what the adviser makes of it."""
+        adviser, advised = self.adviser, self._advised
+        if adviser is None:
+            return self.scheduler.report(number, step, signed), None
+        value = schedulers.base.single(signed)
+        adviser.observe(number, step, value)
+        if advised is None:
+            return self.scheduler.report(number, step, value), None
+        bar, advice = advised.bar(number), None
+        arrives = step >= bar.milestone
+        if arrives and advised.leans and adviser.order == "forecast":
+            said = adviser.outlook(number, step, bar) if said is _ASK else said
+            if isinstance(said, Forecasts):
+                advice = adviser.rank(said)
+                advised.lean(number, said.next.lean)
+        answer = self.scheduler.report(number, step, value)
+        adviser.settle(number, step, value, bar)
+        if not arrives and answer.decision is Decision.CONTINUE:
+            max_step = self.scheduler.max_step
+            said = adviser.forecasts(number, step, bar, max_step) if said is _ASK else said
+            if isinstance(said, Forecasts):
+                advice = adviser.advise(number, said, bar)
+                if advice.heard == "obeyed":
+                    answer = advised.cut(number, step, said.next.value)
+        return answer, advice
 
     def _diverged(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> Answer:
         trial.error = f"{self.goal.fault(metrics)} at step {step}"
@@ -550,6 +603,8 @@ class Study:
 
     def _fail(self, trial: Trial) -> None:
         self.scheduler.fail(trial.number)
+        if self.adviser is not None:
+            self.adviser.forget(trial.number)
         self.sampler.tell(trial.number, trial.step, math.inf)
         if self._best == trial.number:
             lost = TrialState.FAILED
@@ -568,6 +623,18 @@ class Study:
         counts = f"{len(self.trials)} trials, {len(self.running)} running"
         incumbent = f", best {best.best_value:.6g} @ trial {best.number}" if best else ""
         return f"<Study {self.metric!r}: {counts}{incumbent}>"
+
+
+def _check_adviser(adviser: Adviser, scheduler: Scheduler, *, several: bool) -> None:
+    if several:
+        raise SchedulerError(f"{adviser!r} forecasts one metric; several are traded off here")
+    if adviser.mode == "obey" and not isinstance(scheduler, Advised):
+        raise SchedulerError(f"mode='obey': {scheduler!r} does not take advice; ASHA and Fifo do")
+    if adviser.order == "forecast" and not (isinstance(scheduler, Advised) and scheduler.leans):
+        raise SchedulerError(
+            f"order='forecast': {scheduler!r} does not rank by last values of those that wait; "
+            "ASHA with a fixed eta does, in mode='promote'"
+        )
 
 
 def _drop(fact: Fact) -> None:

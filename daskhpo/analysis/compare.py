@@ -106,8 +106,9 @@ class Comparison:
             out.mkdir(parents=True, exist_ok=True)
             with open(runs, "w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file, lineterminator="\n")
-                writer.writerow([*_TASK, *_NUMBERS])
-                writer.writerows(self._cells(record) for record in self.records)
+                numbers = self._numbers()
+                writer.writerow([*_TASK, *numbers])
+                writer.writerows(self._cells(record, numbers) for record in self.records)
             content = json.dumps(self.to_dict(), indent=2, allow_nan=False)
             tables.write_text(content + "\n", encoding="utf-8")
         except OSError as error:
@@ -122,12 +123,17 @@ class Comparison:
             f"{count(plan.seeds, 'seed')}"
         )
 
-    def _cells(self, record: Record) -> list[Any]:
+    def _numbers(self) -> list[str]:
+        """Columns of ``results.csv``; those on advice only where there is an adviser."""
+        advised = any(record.stopped is not None for record in self.records)
+        return [name for name in _NUMBERS if advised or name not in ("stopped", "wrong")]
+
+    def _cells(self, record: Record, numbers: Sequence[str]) -> list[Any]:
         task = record.task
         problem = self.problems[task.problem]
         sampler = task.sampler.name if task.sampler else ""
         chosen = [problem.name, task.role, task.scheduler.name, sampler, task.workers, task.trials]
-        return [*chosen, *(getattr(record, name) for name in _NUMBERS)]
+        return [*chosen, *(getattr(record, name) for name in numbers)]
 
 
 _TASK = ("set", "role", "scheduler", "sampler", "workers", "trials")
@@ -261,6 +267,11 @@ def _legend(plan: Plan) -> list[str]:
         "top 1 %: median time from which on the incumbent is as good as the best 1 % of them; "
         "times in median steps, start-ups and checkpoints included",
     ]
+    if any(entry.adviser(seed=0) is not None for entry in plan.schedulers):
+        lines.append(
+            "stopped: trials that advice took off on their way to a milestone, mean; wrong: share "
+            "of them that would have gone on there, over all seeds"
+        )
     if plan.baseline:
         lines.append(f"faster: how many times shorter that is than for {plan.baseline}")
     if plan.hindsight:

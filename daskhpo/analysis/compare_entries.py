@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from daskhpo.advice import Adviser
 from daskhpo.exceptions import CampaignError
+from daskhpo.naming import describe, parse_settings
 from daskhpo.scalars import nearest
-from daskhpo.simulate.naming import describe, parse_settings
+from daskhpo.simulate.choosing import make_adviser
 
 __all__ = [
     "Entry",
@@ -21,12 +23,43 @@ __all__ = [
 ]
 
 
+_FORECASTING = ("fast_hyperband", "swift_hyperband")  # types with a predictor of their own
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A scheduler or sampler, and its name in tables and figures."""
+    """A scheduler or sampler, and its name in tables and figures.
+
+    The settings of a scheduler may hold ``predictor`` and ``advice`` beside its own, see
+    :func:`daskhpo.simulate.choosing.make_adviser`; the ``predictor`` of a scheduler that has one
+    itself remains with that.
+    """
 
     name: str
     settings: Mapping[str, Any]
+
+    @property
+    def alone(self) -> dict[str, Any]:
+        """The settings of the scheduler, without those of its adviser."""
+        return {key: value for key, value in self.settings.items() if key not in self._advice}
+
+    def adviser(self, seed: int) -> Adviser | None:
+        """A new adviser, if the settings ask for one.
+
+        Examples
+        --------
+        >>> entry = Entry.parse("schedulers", "asha(eta=4, predictor=last_drop, advice=obey)")
+        >>> entry.alone, entry.adviser(seed=0).mode
+        ({'type': 'asha', 'eta': 4}, 'obey')
+        """
+        given = {key: self.settings.get(key) for key in self._advice}
+        return make_adviser(given.get("predictor"), given["advice"], seed=seed)
+
+    @property
+    def _advice(self) -> tuple[str, ...]:
+        """The keys that are the adviser's."""
+        own = self.settings.get("type") in _FORECASTING
+        return ("advice",) if own else ("predictor", "advice")
 
     @classmethod
     def parse(cls, where: str, given: object) -> Self:

@@ -17,6 +17,7 @@ from daskhpo.analysis.compare_entries import (
     refuse_unknown,
 )
 from daskhpo.exceptions import CampaignError, DaskhpoError
+from daskhpo.naming import describe
 from daskhpo.samplers import make_sampler
 from daskhpo.scalars import nearest
 from daskhpo.schedulers import make_scheduler
@@ -24,9 +25,9 @@ from daskhpo.schedulers.base import Breeder
 from daskhpo.schedulers.brackets import brackets
 from daskhpo.simulate.choosing import make_source, make_speeds
 from daskhpo.simulate.costs import Costs, Failures, Walltime
-from daskhpo.simulate.naming import describe
 from daskhpo.simulate.problem import Problem
 from daskhpo.simulate.sources import Source
+from daskhpo.study import Study
 
 __all__ = ["Plan"]
 
@@ -41,7 +42,9 @@ class Plan:
     Parameters
     ----------
     schedulers : sequence of Entry
-        What is compared. ``max_step`` is that of the curves unless it is given.
+        What is compared. ``max_step`` is that of the curves unless it is given. With the keys
+        ``predictor`` and ``advice``, ``asha(eta=4, predictor=svr, advice=obey)``, trials are
+        stopped by forecasts too, and the table says how many of these stops were wrong.
     samplers : sequence of Entry
         Each with each scheduler; only where ``source`` leaves the choice.
     workers : sequence of int
@@ -209,7 +212,7 @@ class Plan:
             extra = self.hindsight.entries(problem.max_step) if self.hindsight else ()
             for entry in (*self.schedulers, *extra):
                 where = f"{problem.name}: {entry.name}"
-                _check_scheduler(entry.settings, problem)
+                _check_scheduler(entry, source)
             for entry in self.samplers:
                 where = f"{problem.name}: {entry.name}"
                 if source.stream(0) is not None:
@@ -223,19 +226,22 @@ class Plan:
         return source
 
 
-def _check_scheduler(settings: Mapping[str, Any], problem: Problem) -> None:
-    """Make it, and see that it can judge stored curves."""
-    scheduler = make_scheduler({"max_step": problem.max_step, **settings})
+def _check_scheduler(entry: Entry, source: Source) -> None:
+    """Make it and its adviser, and see that they go together and can judge stored curves."""
+    most = source.problem.max_step
+    scheduler = make_scheduler({"max_step": most, **entry.alone})
     if isinstance(scheduler, Breeder):
         raise CampaignError(
             "cannot be simulated: no stored curve says where a trial leads that goes on from "
             "another's weights"
         )
-    if scheduler.max_step > problem.max_step:
+    if scheduler.max_step > most:
         raise CampaignError(
-            f"max_step={scheduler.max_step}: the curves have {problem.max_step} steps; it must "
-            "not be above that"
+            f"max_step={scheduler.max_step}: the curves have {most} steps; it must not be above "
+            "that"
         )
+    sampler = make_sampler({"type": "random"}, source.space, 0)
+    Study(source.space, scheduler, sampler, metric="loss", adviser=entry.adviser(seed=0))
 
 
 def _check_integer(name: str, value: object, *, other: str = "") -> None:

@@ -48,6 +48,10 @@ class Row:
         ``epochs`` divided by those of the best hand-tuned ladder; nan if it was not asked for.
     attained : bool
         Whether ``rank_median`` is as good as it was asked of that ladder.
+    stopped : float
+        Trials that advice has stopped, mean; nan without an adviser.
+    wrong : float
+        Share of these, over all seeds, that would have been kept; nan where nobody was stopped.
     """
 
     label: str
@@ -68,10 +72,13 @@ class Row:
     checkpoints: float
     hindsight: float = math.nan
     attained: bool = True
+    stopped: float = math.nan
+    wrong: float = math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain JSON data; what has no value is None."""
-        plain = asdict(self).items()
+        """Give plain JSON data; what has no value is None, and there is no word of no adviser."""
+        silent = ("stopped", "wrong") if math.isnan(self.stopped) else ()
+        plain = [(key, value) for key, value in asdict(self).items() if key not in silent]
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in plain}
 
 
@@ -122,6 +129,8 @@ def row_of(records: Sequence[Record], baseline: Sequence[Record], best: Best | N
     low, median, high = np.quantile(epochs, (0.25, 0.5, 0.75)).tolist()
     alive = [r.busy + r.idle for r in records]
     reached, base = _median_time(records), _median_time(baseline)
+    stopped = sum(r.stopped or 0 for r in records)
+    advised = records[0].stopped is not None
     return Row(
         label=label_of(records[0]),
         seeds=len(records),
@@ -141,6 +150,8 @@ def row_of(records: Sequence[Record], baseline: Sequence[Record], best: Best | N
         checkpoints=_median([float(r.checkpoints) for r in records]),
         hindsight=median / best.epochs if best is not None else math.nan,
         attained=best is None or _median(ranks.tolist()) <= best.wanted,
+        stopped=stopped / len(records) if advised else math.nan,
+        wrong=sum(r.wrong or 0 for r in records) / stopped if stopped else math.nan,
     )
 
 
@@ -188,6 +199,8 @@ def _columns(unit: str) -> list[tuple[str, Any]]:
         ("makespan", lambda r: f"{r.makespan:,.0f}"),
         ("idle", lambda r: f"{r.idle:.0%}"),
         ("saves", lambda r: f"{r.checkpoints:,.0f}"),
+        ("stopped", lambda r: f"{r.stopped:,.0f}" if math.isfinite(r.stopped) else "-"),
+        ("wrong", lambda r: f"{r.wrong:.1%}" if math.isfinite(r.wrong) else "-"),
         ("hindsight", _ratio),
     ]
 

@@ -71,7 +71,7 @@ class Record:
         never.
     spent : float
         Steps trained until then; inf for never.
-    makespan, busy, overhead, idle, checkpoints, begun
+    makespan, busy, overhead, idle, checkpoints, begun, stopped, wrong
         As in :class:`~daskhpo.simulate.run.Run`.
     best : float
         The best final value of those that it is measured against, as reported.
@@ -96,6 +96,8 @@ class Record:
     begun: int
     best: float
     history: History | None = field(repr=False, default=None)
+    stopped: int | None = None
+    wrong: int | None = None
 
 
 class Bench:
@@ -141,7 +143,7 @@ class Bench:
         plan, source = self.plan, self.source(task.problem)
         run = simulate(
             source,
-            task.scheduler.settings,
+            task.scheduler.alone,
             sampler=None if task.sampler is None else task.sampler.settings,
             workers=task.workers,
             trials=task.trials,
@@ -150,6 +152,7 @@ class Bench:
             speeds=make_speeds(plan.speeds, source.problem, seed=seed),
             failures=plan.failures,
             walltime=plan.walltime,
+            adviser=task.scheduler.adviser(seed),
         )
         record = _record(task, seed, run, self._known(task, seed))
         return replace(record, history=run.history) if task.role == "table" else record
@@ -209,6 +212,8 @@ def _record(task: Task, seed: int, run: Run, known: Array) -> Record:
         checkpoints=run.checkpoints,
         begun=run.begun,
         best=float(sign * known[0]),
+        stopped=run.stopped,
+        wrong=run.wrong,
     )
 
 

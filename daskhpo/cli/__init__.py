@@ -20,6 +20,7 @@ from daskhpo.cli.hours import hours
 from daskhpo.cli.lineage import schedule
 from daskhpo.cli.mlpf import mlpf
 from daskhpo.cli.options import Failed
+from daskhpo.cli.predicting import predict
 from daskhpo.cli.reading import best, explain, export, status
 from daskhpo.cli.running import resume, run
 from daskhpo.cli.simulating import simulate
@@ -65,6 +66,7 @@ for verb in (run, resume, status, best, explain, export, verify, rebuild, curves
     hpo.add_command(verb)
 hpo.add_command(reliability)
 hpo.add_command(compare)
+hpo.add_command(predict)
 hpo.add_command(doctor)
 hpo.add_command(submit)
 hpo.add_command(attach)

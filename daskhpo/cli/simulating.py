@@ -41,6 +41,18 @@ __all__ = ["simulate"]
     help="rows: stored rows, drawn without replacement; nearest: the stored configuration next "
     "to the one asked for; surrogate: a regressor, such as 'surrogate(noise=1)'.",
 )
+@click.option(
+    "--predictor",
+    metavar="NAME(...)",
+    help="Forecasts what trials will reach, such as 'svr' or 'qubo_svr(bits=2)'; a new one for "
+    "each seed.",
+)
+@click.option(
+    "--advice",
+    metavar="log|obey(...)",
+    help="What becomes of its advice to stop: log writes it down, obey stops trials, such as "
+    "'obey(delta=0.2, looks=1)'. The table says how many of these stops were wrong.",
+)
 @click.option("--workers", type=click.IntRange(min=1), default=8, show_default=True, metavar="N")
 @click.option(
     "--trials",
@@ -83,6 +95,7 @@ def simulate(curves: Path, seeds: int, as_json: bool, **asked: Any) -> None:
       daskhpo curves import curves.csv --params lr,width --metric 'loss_{step}' curves.zarr
       daskhpo simulate curves.zarr --scheduler 'asha(min_step=2, eta=4)' --workers 64
       daskhpo simulate curves.zarr --scheduler median --source nearest --sampler bayes --json
+      daskhpo simulate curves.zarr --predictor svr --advice obey
     """
     from daskhpo.simulate.problem import Problem
     from daskhpo.simulate.spread import spread
@@ -92,14 +105,16 @@ def simulate(curves: Path, seeds: int, as_json: bool, **asked: Any) -> None:
     found = spread(runs)
     if as_json:
         head = {"curves": str(curves), "source": asked["source"], "sampler": asked["sampler"]}
-        content = {**head, "seeds": seeds, "summary": found}
+        adviser = runs[0].study.adviser
+        told = {} if adviser is None else {"adviser": adviser.settings()}
+        content = {**head, **told, "seeds": seeds, "summary": found}
         options.print_json({**content, "runs": [run.to_dict() for run in runs]})
     else:
         click.echo(_table(runs, found, asked["source"]))
 
 
 def _runs(problem: Problem, seeds: int, asked: Mapping[str, Any]) -> list[Run]:
-    from daskhpo.simulate.choosing import make_source, make_speeds
+    from daskhpo.simulate.choosing import make_adviser, make_source, make_speeds
     from daskhpo.simulate.costs import Costs, Failures, Walltime
     from daskhpo.simulate.simulation import simulate as run
 
@@ -121,6 +136,7 @@ def _runs(problem: Problem, seeds: int, asked: Mapping[str, Any]) -> list[Run]:
             speeds=make_speeds(asked["speeds"], problem, seed=seed),
             failures=failures,
             walltime=walltime,
+            adviser=make_adviser(asked["predictor"], asked["advice"], seed=seed),
         )
         for seed in range(seeds)
     ]
@@ -136,17 +152,31 @@ def _table(runs: list[Run], found: Mapping[str, Mapping[str, float | None]], sou
     lines = [
         f"{title} {unit}s, source {source}",
         f"{first.study.scheduler!r}",
+        *_advice(first),
         f"{count(first.workers, 'worker')}, {count(len(runs), 'seed')}",
         "",
         f"{'':<24}{'median':>12}{'10 %':>12}{'90 %':>12}",
     ]
     names = {"steps": f"{unit}s trained", "share": "of full training", "value": "value found"}
     names |= {"idle": "idle workers", "overhead": "start-ups, checkpoints"}
+    names |= {"stopped": "stopped by advice", "wrong": "of these wrong"}
     for name, values in found.items():
-        style = _share if name in ("share", "idle", "overhead") else _number
+        style = _share if name in ("share", "idle", "overhead", "wrong") else _number
         cells = "".join(f"{style(values[key]):>12}" for key in ("median", "low", "high"))
         lines.append(f"{names.get(name, name):<24}{cells}")
     return "\n".join(lines)
+
+
+def _advice(run: Run) -> list[str]:
+    """A line on the adviser, in the words of the options that make it."""
+    from daskhpo.naming import describe
+
+    if run.study.adviser is None:
+        return []
+    settings = run.study.adviser.settings()
+    predictor, mode = settings.pop("predictor"), settings.pop("mode")
+    del settings["seed"]
+    return [f"predictor {predictor}", f"advice {describe({'type': mode, **settings})}"]
 
 
 def _number(value: float | None) -> str:

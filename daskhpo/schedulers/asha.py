@@ -26,14 +26,16 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
 
 from daskhpo.exceptions import SchedulerError
-from daskhpo.schedulers.base import Promotion, RungRow
+from daskhpo.schedulers.base import Bar, Promotion, RungRow
 from daskhpo.schedulers.calibration import Calibration
 from daskhpo.schedulers.ladders import Candidate, Ladders
+from daskhpo.schedulers.pareto import AnyRung
 from daskhpo.schedulers.rungs import check_integer, milestones
 from daskhpo.schedulers.trend import Trend
 from daskhpo.trial import Answer, Decision, Value
@@ -161,7 +163,9 @@ class ASHA:
         self._given = min_step
         self._calibration = Calibration(steps) if calibrated else None
         self._trend = Trend(max_step)
+        self._audited: set[int] = set()  # trials that train to the end wherever they rank
         self._best: dict[int, float] = {}  # {milestone: smallest value there}, where ranks forecast
+        self._shifts: dict[int, float] = {}  # {number: what forecasts add to its value in its rank}
         if self._calibration is not None:
             self._ladders.etas = list(self._calibration.etas)
         shares = np.array([factor**-s * len(steps) / (len(steps) - s) for s in range(brackets)])
@@ -169,6 +173,8 @@ class ASHA:
 
     def begin(self, number: int) -> Promotion:
         """Admit a trial at the bottom of the bracket it draws."""
+        if self.audit and self._draw(number, AUDITS) < self.audit:
+            self._audited.add(number)
         return self._ladders.enter(number, self._draw_bracket(number))
 
     def admits(self) -> bool:
@@ -202,11 +208,42 @@ class ASHA:
             return self._ladders.pass_on(number, evidence)
         return Answer(Decision.STOP, self._ladders.milestone(number), evidence)
 
+    @property
+    def leans(self) -> bool:
+        """Whether forecasts may move ranks: not those of a learned ladder, which has its own."""
+        return self.mode == "promote" and self._calibration is None
+
+    def bar(self, number: int) -> Bar:
+        """The worst value with which the trial would go on, if it came to its milestone now.
+
+        Where trials wait to be promoted it could do so later with a worse one.
+        """
+        within = _better_of_promoted if self.mode == "promote" else _better_of_passed
+        bar = self._ladders.bar(number, within)
+        if self.audits(number):
+            return replace(bar, value=math.inf)
+        if self._calibration is None:
+            return bar
+        return replace(bar, value=self._trend.value_for(number, bar.milestone, bar.value))
+
+    def cut(self, number: int, step: int, value: float) -> Answer:
+        """Enter the forecast on the trial's rung; it waits there, or ends."""
+        milestone, tops_out = self._ladders.milestone(number), self._ladders.tops_out(number)
+        ranked: Value = value
+        if self._calibration is not None:
+            ranked = self._trend.rank_by(number, milestone, value)
+        assert not isinstance(ranked, tuple)
+        evidence = self._ladders.stand_in(number, ranked) | {"forecast": ranked, "advice": True}
+        waits = self.mode == "promote" and not tops_out
+        return Answer(Decision.PAUSE if waits else Decision.STOP, step, evidence)
+
+    def lean(self, number: int, shift: float) -> None:
+        """Rank the trial at its milestone as if its value were ``shift`` larger."""
+        self._shifts[number] = shift
+
     def audits(self, number: int) -> bool:
         """Whether a trial is one of the random ones that train to the end wherever they rank."""
-        if not self.audit:
-            return False
-        return self._draw(number, AUDITS) < self.audit
+        return number in self._audited
 
     def learn(self, steps: Sequence[int], values: Sequence[float]) -> None:
         """Take in a curve of an earlier campaign; a fixed ladder has nothing to learn."""
@@ -241,7 +278,11 @@ class ASHA:
     def _record(self, number: int, step: int, value: Value) -> dict[str, Any]:
         """Enter a trial on its rung, by its forecast where the ladder is learned."""
         if self._calibration is None:
-            return self._ladders.record(number, step, value)
+            shift = self._shifts.pop(number, 0.0)
+            if not shift:
+                return self._ladders.record(number, step, value)
+            assert not isinstance(value, tuple)
+            return self._ladders.record(number, step, value + shift) | {"shift": shift}
         ranked = self._trend.rank_by(number, step, value)
         if self._calibration.update(self._ladders.rungs[0]):
             self._ladders.etas = list(self._calibration.etas)
@@ -336,10 +377,28 @@ def async_hyperband(max_step: int, *, min_step: int = 1, eta: int = 4, seed: int
     return ASHA(max_step, min_step=min_step, eta=eta, brackets=brackets, seed=seed)
 
 
+def _better_of_passed(rung: AnyRung, eta: int | Fraction) -> int:
+    """How many recorded on a rung may be better than a trial that the stopping form lets go on.
+
+    It is not above the 1/eta quantile of theirs, which the failed have no part in, and its own.
+    """
+    return int(_finite(rung.ranking) // eta)
+
+
+def _better_of_promoted(rung: AnyRung, eta: int | Fraction) -> int:
+    """The same where the best ``floor(n / eta)`` are promoted; -1 while that is nobody."""
+    return int((len(rung.recorded) + 1) // eta) - 1
+
+
 def _quantile(ranking: list[tuple[float, int]], q: float) -> float:
     """Linear-interpolation quantile of a sorted ranking's finite part, as numpy defines it."""
-    finite = bisect.bisect_left(ranking, (float("inf"), -1))
+    finite = _finite(ranking)
     position = q * (finite - 1)
     low = int(position)
     high = min(low + 1, finite - 1)
     return ranking[low][0] + (position - low) * (ranking[high][0] - ranking[low][0])
+
+
+def _finite(ranking: list[tuple[float, int]]) -> int:
+    """How many of a sorted ranking have not failed."""
+    return bisect.bisect_left(ranking, (float("inf"), -1))

@@ -10,7 +10,17 @@ from typing import Any, Protocol, runtime_checkable
 from daskhpo.space import Space
 from daskhpo.trial import Answer, Evidence, Params, Value
 
-__all__ = ["Breeder", "Child", "Learner", "Promotion", "RungRow", "Scheduler", "single"]
+__all__ = [
+    "Advised",
+    "Bar",
+    "Breeder",
+    "Child",
+    "Learner",
+    "Promotion",
+    "RungRow",
+    "Scheduler",
+    "single",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,21 @@ class RungRow:
     promoted: int
     best: float
     share: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What a trial has to reach in order to go on, as things stand.
+
+    ``since`` is the milestone before (0 for the first), ``milestone`` where it is compared next;
+    with a value above ``value`` there it would not go on; inf where everybody would. ``after`` is
+    the milestone after that one, None at the last.
+    """
+
+    since: int
+    milestone: int
+    value: float
+    after: int | None = None
 
 
 @runtime_checkable
@@ -127,6 +152,31 @@ class Breeder(Protocol):
         It becomes trial ``number`` and is admitted: :meth:`Scheduler.begin` is not called for it.
         ``params`` gives the configuration of any trial so far.
         """
+
+
+@runtime_checkable
+class Advised(Protocol):
+    """A scheduler to which a forecast can be told between two milestones.
+
+    Attributes
+    ----------
+    leans : bool
+        Whether forecasts may move the ranks of those that wait; :meth:`lean` is called if so.
+    """
+
+    leans: bool
+
+    def bar(self, number: int) -> Bar:
+        """What a running trial has to reach at its next milestone."""
+
+    def cut(self, number: int, step: int, value: float) -> Answer:
+        """Take a trial off before its milestone: it is forecast to have ``value`` there.
+
+        The forecast stands in for the value, so that the bar for all others does not move by it.
+        """
+
+    def lean(self, number: int, shift: float) -> None:
+        """Rank the trial at its next milestone as if its value were ``shift`` larger."""
 
 
 @runtime_checkable

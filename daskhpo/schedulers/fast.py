@@ -101,7 +101,7 @@ class FastHyperband:
         full: float = 0.5,
         curves: int = 15,
         delta: float = 0.95,
-        predictor: str | Predictor = "last_value",
+        predictor: str | Predictor = "last_drop",
     ) -> None:
         check_integer("curves", curves, least=2)
         check_share("full", full)

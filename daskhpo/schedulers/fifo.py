@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daskhpo.schedulers.base import Promotion, RungRow
+from daskhpo.schedulers.base import Bar, Promotion, RungRow
 from daskhpo.schedulers.rungs import check_integer
 from daskhpo.trial import Answer, Decision, Value
 
@@ -32,10 +33,12 @@ class Fifo:
     """
 
     several = True
+    leans = False
 
     def __init__(self, max_step: int) -> None:
         check_integer("max_step", max_step)
         self.max_step = max_step
+        self._best = math.inf  # of the complete trials
 
     def begin(self, number: int) -> Promotion:
         """Admit a trial: it trains to ``max_step``."""
@@ -52,8 +55,21 @@ class Fifo:
     def report(self, number: int, step: int, value: Value) -> Answer:
         """Train on until ``max_step``."""
         if step >= self.max_step:
+            if not isinstance(value, tuple):
+                self._best = min(self._best, value)
             return Answer(Decision.STOP, step)
         return Answer(Decision.CONTINUE, self.max_step)
+
+    def bar(self, number: int) -> Bar:
+        """A trial has to beat the best complete one."""
+        return Bar(0, self.max_step, self._best)
+
+    def cut(self, number: int, step: int, value: float) -> Answer:
+        """End a trial that is forecast not to."""
+        return Answer(Decision.STOP, step, {"forecast": value, "advice": True})
+
+    def lean(self, number: int, shift: float) -> None:
+        """Nobody is ranked."""
 
     def fail(self, number: int) -> None:
         """Nothing to forget."""

@@ -36,7 +36,7 @@ class Forecasts:
 
     Examples
     --------
-    >>> forecasts = Forecasts("last_value")
+    >>> forecasts = Forecasts("last_drop")
     >>> forecasts.keep(4, [(1, 0.9), (2, 0.7), (4, 0.4)])
     >>> forecasts.keep(4, [(1, 0.8), (2, 0.6), (4, 0.4)])
     >>> forecasts.fit(2, 4).predict(np.array([[1.0, 0.5]])).round(6)

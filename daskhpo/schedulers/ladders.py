@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from daskhpo.schedulers.base import Promotion, RungRow
+from daskhpo.schedulers.base import Bar, Promotion, RungRow
 from daskhpo.schedulers.pareto import AnyRung, enter
 from daskhpo.schedulers.rungs import Rung
 from daskhpo.trial import Answer, Decision, Evidence, Value
@@ -180,6 +181,32 @@ class Ladders:
             tail = {"tail": True} if "tail" in found.evidence else {}
             return Answer(Decision.CONTINUE, self.advance(found).stop, {**evidence, **tail})
         return Answer(Decision.PAUSE, self.milestone(number), evidence)
+
+    def bar(self, number: int, within: Callable[[AnyRung, int | Fraction], int]) -> Bar:
+        """What the trial has to reach at its milestone, as that stands now.
+
+        ``within`` says of a rung and its eta how many of those recorded there may be better than a
+        trial that goes on; below 0 where that cannot be said. Who trains towards the last rung has
+        to be among the finalists, which are the best complete trials.
+        """
+        bracket, rung = self._place[number]
+        ladder = self.rungs[bracket]
+        here, last = ladder[rung], rung == len(ladder) - 1
+        ranking = here.ranking
+        better = self._finalists - 1 if last else within(here, self._etas[bracket + rung])
+        value = ranking[better][0] if 0 <= better < len(ranking) else math.inf
+        since = ladder[rung - 1].milestone if rung else 0
+        return Bar(since, here.milestone, value, None if last else ladder[rung + 1].milestone)
+
+    def stand_in(self, number: int, value: float) -> dict[str, Any]:
+        """Enter a trial with the value that it would have had at its milestone.
+
+        On the last rung that is no more than a line: nobody is complete by a forecast.
+        """
+        evidence = self.record(number, self.milestone(number), value)
+        if self.tops_out(number):
+            self.standing(number).withdrawn.add(number)
+        return evidence
 
     def pass_on(self, number: int, evidence: Evidence) -> Answer:
         """Let a trial that was recorded just now continue in place, whoever else waits."""

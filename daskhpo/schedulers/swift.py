@@ -130,7 +130,7 @@ class SwiftHyperband:
         curves: int = 15,
         known: float = 0.5,
         threshold: float = 0.25,
-        predictor: str | Predictor = "last_value",
+        predictor: str | Predictor = "last_drop",
     ) -> None:
         check_integer("curves", curves)
         check_share("full", full)

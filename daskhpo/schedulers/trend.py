@@ -87,6 +87,26 @@ class Trend:
         assert not isinstance(half, tuple)
         return self._extrapolate(value, half, step, doublings)
 
+    def value_for(self, number: int, step: int, ranked: float) -> float:
+        """The value at ``step`` with which a trial would be ranked by ``ranked``.
+
+        The inverse of :meth:`rank_by`, for one metric.
+
+        Examples
+        --------
+        >>> trend = Trend(max_step=16)
+        >>> trend.note(0, 1, 0.9, milestone=2)
+        >>> value = trend.value_for(0, 2, 0.42)
+        >>> round(value, 2), round(trend.rank_by(0, 2, value), 2)
+        (0.6, 0.42)
+        """
+        before, half = self._half.get(number, (step, ranked))
+        if step >= self.max_step or before == step or math.isinf(ranked):
+            return ranked
+        assert not isinstance(half, tuple)
+        reach = REACH * math.log2(self.max_step / step) / math.log2(step / before)
+        return (ranked + reach * half) / (1 + reach)
+
     def _extrapolate(self, value: float, half: float, step: int, doublings: float) -> float:
         ranked = forecast(value, half, step, self.max_step, doublings=doublings)
         return ranked if math.isfinite(ranked) else value  # differences of huge values overflow

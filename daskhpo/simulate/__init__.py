@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from daskhpo.simulate.costs import Costs, Failures, Walltime
-    from daskhpo.simulate.naming import describe, parse_settings
     from daskhpo.simulate.problem import Problem
     from daskhpo.simulate.run import History, Run
     from daskhpo.simulate.simulation import simulate
@@ -43,8 +42,6 @@ __all__ = [
     "Source",
     "Surrogate",
     "Walltime",
-    "describe",
-    "parse_settings",
     "simulate",
 ]
 
@@ -61,8 +58,6 @@ _HOMES = {  # {name: module}
     "Source": "sources",
     "Surrogate": "surrogate",
     "Walltime": "costs",
-    "describe": "naming",
-    "parse_settings": "naming",
     "simulate": "simulation",
 }
 

@@ -1,4 +1,4 @@
-"""Sources and speeds from settings, as command lines and files give them."""
+"""Sources, speeds and advisers from settings, as command lines and files give them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+from daskhpo import advice as advising
+from daskhpo.advice import Adviser
 from daskhpo.exceptions import CampaignError
+from daskhpo.naming import parse_settings
 from daskhpo.scalars import nearest
-from daskhpo.simulate.naming import parse_settings
 from daskhpo.simulate.problem import Problem
 from daskhpo.simulate.sources import Nearest, Rows, Source
 from daskhpo.simulate.speeds import BySize, Lognormal, Pace
 
-__all__ = ["make_source", "make_speeds"]
+__all__ = ["make_adviser", "make_source", "make_speeds"]
 
 _SOURCES: dict[str, tuple[str, ...]] = {  # {type: its settings}
     "rows": (),
     "nearest": (),
     "surrogate": ("trees", "leaf", "noise", "seed"),
 }
+_EXAMPLES = {"predictor": "'svr(C=1.75)'", "advice": "'obey(delta=0.2)'"}
 
 
 def make_source(settings: str | Mapping[str, Any], problem: Problem) -> Source:
@@ -94,6 +97,53 @@ def make_speeds(settings: float | str | Mapping[str, Any], problem: Problem, *, 
     if "parameter" not in given:
         raise CampaignError("speeds: size needs the parameter that they follow")
     return BySize(problem, given["parameter"], power=given.get("power", 1.0))
+
+
+def make_adviser(
+    predictor: str | Mapping[str, Any] | None,
+    advice: str | Mapping[str, Any] | None = None,
+    *,
+    seed: int,
+) -> Adviser | None:
+    """Make an adviser from ``"svr(C=1.75)"`` and ``"obey(delta=0.2, looks=1)"``.
+
+    Parameters
+    ----------
+    predictor : str or mapping, optional
+        See :func:`~daskhpo.predictors.make_predictor`.
+    advice : str or mapping, optional
+        ``log`` or ``obey``, with arguments of :class:`~daskhpo.advice.Adviser` where it has any;
+        or these, ``mode`` among them.
+    seed : int
+        Draws the audits.
+
+    Returns
+    -------
+    Adviser or None
+        A new one: none is for two campaigns. None where neither is given.
+
+    Raises
+    ------
+    CampaignError, SchedulerError
+        If a key is unknown, naming the nearest one, or a value is not allowed.
+
+    Examples
+    --------
+    >>> adviser = make_adviser("last_drop", "obey(delta=0.2, looks=1)", seed=0)
+    >>> adviser.mode, adviser.delta, adviser.looks
+    ('obey', 0.2, 1)
+    >>> make_adviser(None, seed=0) is None
+    True
+    """
+    for name, given in (("predictor", predictor), ("advice", advice)):
+        if given is not None and not isinstance(given, str | Mapping):
+            raise CampaignError(f"{name}={given!r}: must be settings such as {_EXAMPLES[name]}")
+    if isinstance(advice, str):
+        arguments = parse_settings(advice)
+        if "mode" in arguments:
+            raise CampaignError(f"advice={advice!r}: the mode stands before the parentheses")
+        advice = {"mode": arguments.pop("type"), **arguments}
+    return advising.make_adviser(predictor, advice, seed=seed)
 
 
 def _read(settings: str | Mapping[str, Any]) -> dict[str, Any]:

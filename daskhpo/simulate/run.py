@@ -83,6 +83,10 @@ class Run:
         The way there.
     params : mapping or None
         The configuration found, in the problem's own parameters.
+    stopped, wrong : int or None
+        Trials that an adviser had stopped on their way to a milestone, and how many of these had
+        to be kept by what is stored of them, see :class:`~daskhpo.simulate.stops.Stops`. None
+        without an adviser.
 
     Examples
     --------
@@ -108,6 +112,8 @@ class Run:
     regret: float
     history: History = field(repr=False)
     params: Params | None = None
+    stopped: int | None = None
+    wrong: int | None = None
 
     @property
     def steps(self) -> int:
@@ -124,6 +130,11 @@ class Run:
         """Steps trained, as a share of training every trial that has begun to its end."""
         full = self.begun * self.study.scheduler.max_step
         return self.trained / full if full else math.nan
+
+    @property
+    def wrong_share(self) -> float:
+        """Share of :attr:`wrong` among those that were stopped by advice; nan if nobody was."""
+        return (self.wrong or 0) / self.stopped if self.stopped else math.nan
 
     def reached(self, value: float) -> float:
         """When the incumbent was first one whose stored final value is as good as ``value``.
@@ -148,6 +159,7 @@ class Run:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data, history included; what has no value is None."""
         history = self.history
+        advised = {"stopped": self.stopped, "wrong": self.wrong}
         return {
             "problem": self.problem.name,
             "metric": self.problem.metric,
@@ -164,6 +176,7 @@ class Run:
             "overhead": self.overhead,
             "idle": self.idle,
             "checkpoints": self.checkpoints,
+            **(advised if self.study.adviser is not None else {}),
             "found": self.found,
             "params": None if self.params is None else dict(self.params),
             "found_value": _plain(self.found_value),

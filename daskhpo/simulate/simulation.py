@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from daskhpo.advice import Adviser
 from daskhpo.exceptions import CampaignError, DataError, SchedulerError
+from daskhpo.naming import parse_settings
 from daskhpo.samplers import make_sampler
 from daskhpo.samplers.base import Sampler
 from daskhpo.samplers.seeding import check_seed
@@ -14,10 +17,11 @@ from daskhpo.schedulers.base import Breeder, Scheduler
 from daskhpo.simulate.clock import Clock, Conditions
 from daskhpo.simulate.costs import Costs, Failures, Walltime
 from daskhpo.simulate.mishaps import Dooms
-from daskhpo.simulate.naming import parse_settings
+from daskhpo.simulate.prompt import Prompt
 from daskhpo.simulate.run import Run
 from daskhpo.simulate.sources import Source
 from daskhpo.simulate.speeds import Lognormal, Pace
+from daskhpo.simulate.stops import Stops
 from daskhpo.study import Study
 from daskhpo.trial import Fact
 
@@ -40,6 +44,7 @@ def simulate(
     speeds: float | Pace = 0.3,
     failures: Failures | None = None,
     walltime: Walltime | None = None,
+    adviser: Adviser | None = None,
     emit: Callable[[Fact], object] | None = None,
 ) -> Run:
     """Run a campaign on n workers under a virtual clock.
@@ -78,6 +83,9 @@ def simulate(
         What goes wrong; nothing by default.
     walltime : Walltime, optional
         Workers that end; by default they stay.
+    adviser : Adviser, optional
+        A new one: forecasts, and may stop trials early. Its models are fitted when they are asked
+        for, in no time. The run says how many it stopped that would have been kept.
     emit : callable, optional
         Receives every fact of the study, see :class:`~daskhpo.study.Study`.
 
@@ -113,6 +121,7 @@ def simulate(
     _check_count("workers", workers)
     trials = len(source.problem) if trials is None else trials
     _check_count("trials", trials)
+    stops = Stops(source, emit)
     study = Study(
         source.space,
         _scheduler(scheduler, source, seed),
@@ -120,8 +129,11 @@ def simulate(
         metric=source.problem.metric,
         direction=source.problem.direction,
         retries=failures.retries if failures else 1,
-        emit=emit,
+        adviser=adviser,
+        emit=emit if adviser is None else stops,
     )
+    if adviser is not None:
+        adviser.forecaster = Prompt(adviser.forecaster)
     study.set_limit(trials)
     conditions = Conditions(
         workers=workers,
@@ -135,7 +147,8 @@ def simulate(
             f"walltime.length={walltime.length!r}: must leave room for start-up, one step and "
             f"checkpoints ({conditions.least:g})"
         )
-    return Clock(study, source, conditions).run()
+    run = Clock(study, source, conditions).run()
+    return run if adviser is None else replace(run, stopped=stops.stopped, wrong=stops.wrong)
 
 
 def _scheduler(given: Scheduler | Settings, source: Source, seed: int) -> Scheduler:

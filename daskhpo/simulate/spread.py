@@ -9,7 +9,7 @@ import numpy as np
 
 from daskhpo.simulate.run import Run
 
-__all__ = ["QUANTITIES", "spread"]
+__all__ = ["ADVISED", "QUANTITIES", "spread"]
 
 QUANTITIES: Mapping[str, Callable[[Run], float]] = {
     "trials": lambda run: run.begun,
@@ -26,9 +26,16 @@ QUANTITIES: Mapping[str, Callable[[Run], float]] = {
 """``share`` is of training every trial in full, ``idle`` of the time that workers were there,
 ``overhead`` of the time that they were busy."""
 
+ADVISED: Mapping[str, Callable[[Run], float]] = {
+    "stopped": lambda run: math.nan if run.stopped is None else run.stopped,
+    "wrong": lambda run: run.wrong_share,
+}
+"""What there is beside that where an adviser was heard: trials that it stopped on their way to a
+milestone, and the share of these that would have been kept there."""
+
 
 def spread(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
-    """Median, 10 % and 90 % quantile of each of :data:`QUANTITIES`.
+    """Median, 10 % and 90 % quantile of each of :data:`QUANTITIES`, and of :data:`ADVISED`.
 
     Parameters
     ----------
@@ -50,7 +57,9 @@ def spread(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
     {'median': 4.0, 'low': 4.0, 'high': 4.0}
     """
     found: dict[str, dict[str, float | None]] = {}
-    for name, quantity in QUANTITIES.items():
+    advised = any(run.stopped is not None for run in runs)
+    quantities = {**QUANTITIES, **ADVISED} if advised else QUANTITIES
+    for name, quantity in quantities.items():
         values = [value for run in runs if math.isfinite(value := quantity(run))]
         low, median, high = np.quantile(values, [0.1, 0.5, 0.9]).tolist() if values else [None] * 3
         found[name] = {"median": median, "low": low, "high": high}

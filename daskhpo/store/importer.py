@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from daskhpo.exceptions import DataError
-from daskhpo.store import cleaning
+from daskhpo.predictors import cleaning
 from daskhpo.store.curves import CurveWriter
 from daskhpo.store.disk import PARTIAL, disk_error
 from daskhpo.trial import Direction, ParamValue
@@ -58,7 +58,7 @@ def import_table(
         A name for people; by default that of the table.
     clean : bool
         Leave out rows whose curve is incomplete or holds a restart from scratch, and those that
-        repeat a configuration, see :func:`daskhpo.store.cleaning.clean`.
+        repeat a configuration, see :func:`daskhpo.predictors.cleaning.clean`.
 
     Returns
     -------

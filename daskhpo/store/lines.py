@@ -4,10 +4,10 @@ A line is ``{"crc":"xxxxxxxx","seq":N,"t":seconds,"kind":...,...}`` and ends in 
 is the CRC-32, as eight hexadecimal digits, of the bytes between the comma after it and the
 newline; ``seq`` counts from 1 without gaps, so it is also the line number; ``t`` is the unix time.
 
-JSON knows no infinities. In the three places of a fact where measured numbers stand (``metrics``,
-``value`` and ``evidence``, at any depth) the floats nan, inf and -inf are written as the strings
-``"NaN"``, ``"Infinity"`` and ``"-Infinity"`` and read back as floats; these three words are
-therefore no texts there. Anywhere else a float that is not finite is refused.
+JSON knows no infinities. In the four places of a fact where measured numbers stand (``metrics``,
+``value``, ``evidence`` and ``advice``, at any depth) the floats nan, inf and -inf are written as
+the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"`` and read back as floats; these three
+words are therefore no texts there. Anywhere else a float that is not finite is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from daskhpo.trial import Fact
 __all__ = ["BadLineError", "decode_line", "encode_line"]
 
 _RESERVED = ("crc", "seq", "t")
-_MEASURED = ("metrics", "value", "evidence")
+_MEASURED = ("metrics", "value", "evidence", "advice")
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _HEAD = b'{"crc":"'
 _BODY = len(_HEAD) + 10  # where the checked bytes begin: after the digits, a quote and a comma

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from daskhpo.campaign import Campaign, Workers
 from daskhpo.cluster.pool import ClientPool, Pool
 from daskhpo.exceptions import CampaignError, DaskhpoError, StoreError
+from daskhpo.predictors import Predictor, predictor_name
 from daskhpo.space import Space
 from daskhpo.store.directory import CampaignDirectory
 from daskhpo.store.earlier import Earlier
@@ -63,7 +64,8 @@ class Tuner:
     mode : {"min", "max"}
         Direction of the metric.
     **settings
-        Further settings of a campaign: ``also`` (metrics to be traded off), ``warm_start``
+        Further settings of a campaign: ``predictor`` (``"svr"``, or one that was made) and
+        ``advice`` (``"log"`` or ``"obey"``), ``also`` (metrics to be traded off), ``warm_start``
         (directories of earlier campaigns to learn from), ``points``, ``seed``, ``retries``,
         ``unit``, ``workers``, ``name``; see :class:`~daskhpo.campaign.Campaign`.
 
@@ -105,6 +107,8 @@ class Tuner:
         if isinstance(settings.get("workers"), Workers):
             workers = settings["workers"]
             settings["workers"] = {name: getattr(workers, name) for name in Workers.__slots__}
+        if isinstance(settings.get("predictor"), Predictor):
+            settings["predictor"] = predictor_name(settings["predictor"])
         campaign = Campaign.from_mapping(
             {
                 "name": Path(path).name,

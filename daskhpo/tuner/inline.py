@@ -6,6 +6,7 @@ import math
 
 from daskhpo.trial import Answer, Decision, Job, Outcome
 from daskhpo.tuner.driver import Driver
+from daskhpo.tuner.school import learn_at_once
 from daskhpo.worker.perform import Ending, perform
 from daskhpo.worker.session import Session
 from daskhpo.worker.work import Work
@@ -26,6 +27,7 @@ class _Direct:
 
     def send(self, step: int, metrics: dict[str, float], *, urgent: bool) -> None:
         self._answer = self._driver.report(self._job.number, self._job.attempt, step, metrics)
+        learn_at_once(self._driver.study)
         self._driver.commit(durable=self._answer.decision is not Decision.CONTINUE)
         self._driver.tick()
 

@@ -1,8 +1,8 @@
 """The Dask loop: hand jobs to workers, bring their reports to the study, take its answers back.
 
 One thread owns the study. Everything that happens elsewhere (Dask's event loop, the pool, the
-sampler's thread, signals) reaches it through one queue, in order. A cycle is: judge what has
-come, fill the free slots, commit, and only then let answers and jobs leave.
+threads of sampler and predictor, signals) reaches it through one queue, in order. A cycle is:
+judge what has come, fill the free slots, commit, and only then let answers and jobs leave.
 
 It alone decides which worker trains what, and hands every task to the one worker that it is for:
 so a trial over several nodes gets all of them or none, and a rung is begun where it fits before
@@ -32,6 +32,7 @@ from daskhpo.tuner.fleet import Fleet
 from daskhpo.tuner.flight import Flight, Verdict
 from daskhpo.tuner.flights import Flights
 from daskhpo.tuner.pace import Pace
+from daskhpo.tuner.school import School
 from daskhpo.worker.desk import FAREWELL
 from daskhpo.worker.switchboard import Line
 from daskhpo.worker.work import Work
@@ -86,6 +87,9 @@ class DaskLoop:
         self._in_hand: deque[Job] = deque()  # asked for, but no worker lives long enough yet
         self._suggester = ThreadPoolExecutor(1, thread_name_prefix="daskhpo-sampler")
         self._suggesting = False
+        self._school = School(
+            driver.study, self._tell_item, client=self.client, campaign=work.campaign
+        )
         self._starved = False  # the last question for a job was answered with None
         self._in_vain = -math.inf  # and when that was
         self._stopping = False
@@ -117,6 +121,7 @@ class DaskLoop:
                 self._cycle()
         finally:
             self._suggester.shutdown(wait=False, cancel_futures=True)
+            self._school.close()
             if self.client.status == "running":
                 for flight in self.flights:
                     for future in flight.futures:
@@ -165,6 +170,7 @@ class DaskLoop:
         self._release(HELD)
         self._ask_for_workers()
         self._suggest_ahead()
+        self._school.tick()
         if self._watch is not None:
             self._watch(self.driver, self.slots - len(self.flights), self.slots)
 
@@ -368,6 +374,7 @@ class DaskLoop:
     def _on_workers(self, workers: dict[str, list[Any]]) -> None:
         before = self.slots
         self._line.dismiss(self.fleet.update(workers))
+        self._school.staff(workers)
         for worker in self.fleet.workers.values():
             job = self.driver.ledger.jobs.get(worker.batch)
             if job is not None and worker.ends == math.inf and job.ends < math.inf:
@@ -384,6 +391,9 @@ class DaskLoop:
             self.driver.study.exhaust()
         else:
             self.driver.study.offer(params)
+
+    def _on_learned(self, *content: Any) -> None:
+        self._school.take(*content)
 
     def _on_stop(self, worker: str, reason: str) -> None:
         if self.driver.study.closed is None:

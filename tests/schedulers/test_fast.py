@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from daskhpo.exceptions import SchedulerError
-from daskhpo.predictors import LastValue
+from daskhpo.predictors import LastDrop
 from daskhpo.schedulers import FastHyperband, Hyperband, make_scheduler
 from daskhpo.schedulers.brackets import brackets
 from daskhpo.testing import SchedulerSuite
@@ -123,7 +123,7 @@ def test_a_failed_one_of_the_first_makes_room_for_another():
 def test_curves_are_whole_though_others_began_meanwhile():
     fits = []
 
-    class Remembering(LastValue):
+    class Remembering(LastDrop):
         def fit(self, curves, targets):
             fits.append(curves.tolist())
             return super().fit(curves, targets)
@@ -162,7 +162,7 @@ def test_without_a_spread_the_forecast_is_the_truth():
 def test_models_learn_again_when_their_curves_have_doubled():
     seen = []
 
-    class Counting(LastValue):
+    class Counting(LastDrop):
         def fit(self, curves, targets):
             if curves.shape[1] == 1:
                 seen.append(len(curves))
@@ -192,9 +192,9 @@ def test_mlpf_ends_as_with_hyperband_for_fewer_epochs(mlpf, race):
 
 
 def test_it_comes_back_from_a_campaign_file():
-    scheduler = FastHyperband(50, eta=3, full=0.3, delta=0.9, predictor=LastValue())
+    scheduler = FastHyperband(50, eta=3, full=0.3, delta=0.9, predictor=LastDrop())
     form = json.loads(json.dumps(scheduler.settings()))
-    assert form["predictor"] == "last_value"
+    assert form["predictor"] == "last_drop"
     assert repr(make_scheduler(form)) == repr(scheduler)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daskhpo.exceptions import SchedulerError
-from daskhpo.predictors import LastValue
+from daskhpo.predictors import LastDrop
 from daskhpo.schedulers.forecasts import Forecasts, unroll
 
 
@@ -23,7 +23,7 @@ def test_steps_without_a_report_have_the_value_before(reported, steps):
 
 
 def test_a_curve_that_went_beyond_the_milestone_counts_with_its_last_value():
-    forecasts = Forecasts("last_value")
+    forecasts = Forecasts("last_drop")
     forecasts.keep(4, [(1, 1.0), (3, 0.8), (6, 0.2)])
     assert forecasts.count(4) == 1
     assert forecasts.count(3) == 0
@@ -31,7 +31,7 @@ def test_a_curve_that_went_beyond_the_milestone_counts_with_its_last_value():
 
 
 def test_every_fit_is_of_its_own():
-    forecasts = Forecasts(LastValue())
+    forecasts = Forecasts(LastDrop())
     forecasts.keep(2, [(1, 0.9), (2, 0.5)])
     one = forecasts.fit(1, 2)
     forecasts.keep(2, [(1, 0.9), (2, 0.1)])
@@ -41,7 +41,7 @@ def test_every_fit_is_of_its_own():
 
 def test_the_spread_is_that_of_errors_on_curves_left_out():
     drops = [0.1, 0.2, 0.6, 0.7]
-    forecasts = Forecasts("last_value")
+    forecasts = Forecasts("last_drop")
     for drop in drops:
         forecasts.keep(2, [(1, 1.0), (2, 1.0 - drop)])
     errors = [drop - np.median([other for other in drops if other != drop]) for drop in drops]
@@ -50,7 +50,7 @@ def test_the_spread_is_that_of_errors_on_curves_left_out():
 
 @pytest.mark.parametrize(
     ("predictor", "word"),
-    [("last", "predictor='last'.*last_value"), (LastValue, "fit and predict"), (None, "None")],
+    [("last", "predictor='last'.*last_drop"), (LastDrop, "fit and predict"), (None, "None")],
 )
 def test_what_is_no_predictor_is_named(predictor, word):
     with pytest.raises(SchedulerError, match=word):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskhpo.exceptions import SchedulerError
-from daskhpo.predictors import LastValue
+from daskhpo.predictors import LastDrop
 from daskhpo.schedulers import Hyperband, SwiftHyperband, make_scheduler
 from daskhpo.schedulers.brackets import brackets
 from daskhpo.testing import SchedulerSuite
@@ -51,7 +51,7 @@ class Remembering:
 
 
 def paper(curves, max_step, *, eta=2, full=0.5, least=15, threshold=0.25):
-    """The authors' rounds with one worker and LastValue: (steps trained, complete trials).
+    """The authors' rounds with one worker and LastDrop: (steps trained, complete trials).
 
     The order in which the members of a round are served is ours: who can go on in place is first,
     then come the others by rank.
@@ -77,7 +77,7 @@ def paper(curves, max_step, *, eta=2, full=0.5, least=15, threshold=0.25):
             if parked:
                 if (point, milestone) not in models:
                     learned = np.array(known)
-                    models[point, milestone] = LastValue().fit(learned[:, :point], learned[:, -1])
+                    models[point, milestone] = LastDrop().fit(learned[:, :point], learned[:, -1])
                 forecasts = models[point, milestone].predict(
                     np.array([curves[n][:point] for n in parked])
                 )
@@ -338,11 +338,11 @@ def test_a_trial_that_skips_the_decision_point_is_a_full_one():
     assert curves.tolist() == [[0.2, 0.2], [0.5, 0.5], [0.5, 0.5]]
 
 
-@pytest.mark.parametrize("predictor", ["last_value", LastValue()])
+@pytest.mark.parametrize("predictor", ["last_drop", LastDrop()])
 def test_it_comes_back_from_a_campaign_file(predictor):
     scheduler = SwiftHyperband(50, eta=3, full=0.3, known=0.4, predictor=predictor)
     form = json.loads(json.dumps(scheduler.settings()))
-    assert form["predictor"] == "last_value"
+    assert form["predictor"] == "last_drop"
     assert repr(make_scheduler(form)) == repr(scheduler)
 
 
@@ -355,7 +355,7 @@ def test_it_comes_back_from_a_campaign_file(predictor):
         ({"known": 1}, "known=1"),
         ({"threshold": -0.1}, "threshold=-0.1"),
         ({"curves": 0}, "curves=0"),
-        ({"predictor": "last_valu"}, "predictor='last_valu'.*last_value"),
+        ({"predictor": "last_dro"}, "predictor='last_dro'.*last_drop"),
         ({"predictor": 7}, "predictor=7.*fit and predict"),
     ],
 )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from daskhpo.exceptions import DataError, StoreError
-from daskhpo.store.cleaning import clean, restarts
+from daskhpo.predictors.cleaning import clean, restarts
 from daskhpo.store.curves import open_curves
 from daskhpo.store.importer import import_table
 

@@ -35,12 +35,14 @@ def test_numbers_that_json_does_not_know_survive_where_measurements_stand():
         "metrics": {"loss": math.inf, "gain": -math.inf, "acc": 0.5},
         "value": math.nan,
         "evidence": {"rung": 1, "best": [math.nan, 1.0], "why": "median"},
+        "advice": {"value": 0.5, "margin": math.inf, "end": {"margin": math.inf}},
     }
     decoded = through(fact)
     assert decoded["metrics"] == fact["metrics"]
     assert math.isnan(decoded["value"])
     assert math.isnan(decoded["evidence"]["best"][0])
     assert decoded["evidence"]["why"] == "median"
+    assert decoded["advice"] == fact["advice"]
 
 
 def test_a_choice_called_nan_stays_a_text():
@@ -49,7 +51,7 @@ def test_a_choice_called_nan_stays_a_text():
 
 
 def test_a_number_that_is_not_finite_is_refused_elsewhere():
-    with pytest.raises(StoreError, match=r"'asked'.*metrics, value, evidence only"):
+    with pytest.raises(StoreError, match=r"'asked'.*metrics, value, evidence, advice only"):
         encode_line({"kind": "asked", "start": math.nan}, seq=1, t=0.0)
 
 

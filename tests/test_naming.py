@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daskhpo.exceptions import SchedulerError
-from daskhpo.simulate import describe, parse_settings
+from daskhpo.naming import describe, parse_settings
 
 
 @pytest.mark.parametrize(

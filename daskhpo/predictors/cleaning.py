@@ -1,4 +1,4 @@
-"""Which rows of a table of learning curves cannot be trusted, and which say nothing new."""
+"""Restarts from scratch in the middle of a curve, and rows of a table that say nothing new."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from daskhpo.predictors.base import Array
 from daskhpo.trial import ParamValue
 
-__all__ = ["Cleaning", "clean", "restarts"]
+__all__ = ["Cleaning", "clean", "mend", "restarts"]
 
 _EARLIEST = 3  # points before a restart: with fewer, nothing was learned that could be lost
 _WINDOW = 5  # points after it that must look like the beginning
@@ -73,6 +76,38 @@ def restarts(curve: Sequence[float]) -> list[int]:
             for later, first in zip(curve[e : e + _WINDOW], curve, strict=False)
         )
     ]
+
+
+def mend(curves: Array) -> Array:
+    """Take the climb out of curves that began again from scratch.
+
+    A training that lost its checkpoint will come back to where it was. For a forecast, what it
+    had reached says more than where it is on the way back: from a restart on, a curve stays at
+    the value before it until it falls below that.
+
+    Parameters
+    ----------
+    curves : array of shape (n, d)
+        Values to be minimised, up to any step.
+
+    Returns
+    -------
+    array of shape (n, d)
+        A copy; curves without a restart are unchanged.
+
+    Examples
+    --------
+    >>> mend(np.array([[9.0, 6.0, 5.0, 4.5, 9.1, 6.2, 4.0]]))
+    array([[9. , 6. , 5. , 4.5, 4.5, 4.5, 4. ]])
+    """
+    mended = curves.copy()
+    first = curves[:, :1]
+    extent = first - curves.min(axis=1, keepdims=True)
+    back = (np.abs(curves - first) < _START * extent)[:, _EARLIEST:]
+    for row in np.flatnonzero(back.any(axis=1)):  # few curves ever come near their first value
+        for step in restarts(curves[row].tolist()):
+            np.minimum(mended[row, step - 1 :], mended[row, step - 2], out=mended[row, step - 1 :])
+    return mended
 
 
 def clean(

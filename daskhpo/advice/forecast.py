@@ -1,0 +1,93 @@
+"""What is said about where a trial will be: a number, how wrong it may be, what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+__all__ = ["Forecast"]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """A forecast of a trial's value at a later step. Values are minimised.
+
+    It is a fact: the journal keeps it with the report at which it was made, and a replay takes it
+    from there, so that no model is ever fitted again to reproduce a decision.
+
+    Parameters
+    ----------
+    step : int
+        The first ``step`` values of the curve are what it was made from.
+    target : int
+        The step it is for.
+    value : float
+        What is expected there.
+    simple : float
+        What the last value less the median drop says: the baseline's forecast.
+    margin : float
+        So much too high were all but a share ``delta`` of such forecasts, each of a curve that its
+        model had not seen (split conformal prediction). ``value - margin`` is what the trial
+        reaches at the best, with an error rate of about ``delta``.
+    labels : int
+        How many curves to ``target`` it was learned from.
+    error, baseline : float
+        Mean absolute error of such forecasts, and of those by the last value less the median
+        drop. If ``error`` is above ``baseline`` nobody may act upon the forecast.
+    record : mapping
+        What the predictor tells of its fit, such as the annealer that was asked and the one that
+        answered.
+
+    Examples
+    --------
+    >>> forecast = Forecast(5, 8, 0.42, 0.4, 0.05, labels=20, error=0.03, baseline=0.04)
+    >>> round(forecast.at_best, 2), forecast.open
+    (0.37, True)
+    >>> Forecast.from_dict(forecast.to_dict()) == forecast
+    True
+    """
+
+    step: int
+    target: int
+    value: float
+    simple: float
+    margin: float
+    labels: int
+    error: float
+    baseline: float
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def at_best(self) -> float:
+        """The smallest value that the trial can be expected to reach."""
+        return self.value - self.margin
+
+    @property
+    def open(self) -> bool:
+        """Whether the gate is open: the model forecasts at least as well as the baseline."""
+        return self.error <= self.baseline
+
+    @property
+    def lean(self) -> float:
+        """How much larger than a last value makes believe a trial's prospects are; may be below 0.
+
+        The difference to the baseline's forecast, as far as the model deserves it: its share is
+        ``1 - (error / baseline)^2``, nothing while the gate is closed.
+        """
+        if not self.open or not self.baseline:
+            return 0.0
+        return (1 - (self.error / self.baseline) ** 2) * (self.value - self.simple)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data; the inverse of :meth:`from_dict`."""
+        return {**self.record, **{name: getattr(self, name) for name in _OWN}}
+
+    @classmethod
+    def from_dict(cls, form: Mapping[str, Any]) -> Self:
+        """Make one from its plain form; further keys are the predictor's record."""
+        own = {name: form[name] for name in _OWN}
+        return cls(**own, record={k: v for k, v in form.items() if k not in _OWN})
+
+
+_OWN = ("step", "target", "value", "simple", "margin", "labels", "error", "baseline")
