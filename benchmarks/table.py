@@ -1,8 +1,8 @@
 """Every target of the design in one table, measured here and now.
 
 ``python benchmarks/table.py`` takes some minutes; ``--quick`` a minute, on smaller sizes, to see
-that everything runs. Give names (overhead, core, ask, idle, mlpf, simulator, warm,
-crowd, scale, replacing) to measure only those; the last two need the test Slurm.
+that everything runs. Give names (overhead, core, ask, idle, mlpf, simulator, qubo, advice,
+warm, crowd, scale, replacing) to measure only those; the last two need the test Slurm.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import advice
 import core
 import crowd
 import first_report
 import idle
 import numpy as np
 import overhead
+import qubo
 import replacing
 import simulator
 import warm
@@ -94,6 +96,8 @@ QUESTIONS: dict[str, Callable[..., list[Row]]] = {
     "idle": idle.rows,
     "mlpf": modelling,
     "simulator": simulator.rows,
+    "qubo": qubo.rows,
+    "advice": advice.rows,
     "warm": warm.rows,
     "crowd": crowd.rows,
     "scale": first_report.rows,

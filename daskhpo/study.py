@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import EllipsisType
 from typing import Any
 
 from daskhpo import samplers, schedulers
@@ -27,7 +28,7 @@ from daskhpo.exceptions import ReplayError, SchedulerError
 from daskhpo.facts import compare, name
 from daskhpo.goal import Goal
 from daskhpo.samplers.base import Sampler
-from daskhpo.schedulers.base import Advised, Breeder, Child, Promotion, Scheduler
+from daskhpo.schedulers.base import Advised, Bar, Breeder, Child, Promotion, Scheduler
 from daskhpo.settling import settle
 from daskhpo.space import Space
 from daskhpo.trial import (
@@ -45,8 +46,7 @@ from daskhpo.trial import (
 
 __all__ = ["Study"]
 
-Said = Forecasts | None | object  # what the models say; None: nothing; _ASK: they are to be asked
-_ASK = object()
+Said = Forecasts | EllipsisType | None  # what the models say; ...: they are to be asked
 
 
 class Study:
@@ -289,7 +289,7 @@ class Study:
         that is not running, leaves no trace: it is told to pause, so that it leaves a checkpoint
         to the attempt that counts, or to stop if the trial is over.
         """
-        return self._report(number, attempt, step, metrics, _ASK)
+        return self._report(number, attempt, step, metrics, ...)
 
     def _report(
         self, number: int, attempt: int, step: int, metrics: Mapping[str, float], said: Said
@@ -569,23 +569,22 @@ class Study:
             return self.scheduler.report(number, step, signed), None
         value = schedulers.base.single(signed)
         adviser.observe(number, step, value)
-        if advised is None:
-            return self.scheduler.report(number, step, value), None
-        bar, advice = advised.bar(number), None
+        max_step, advice = self.scheduler.max_step, None
+        # Who takes no advice is told of the end, and nobody is below a bar.
+        bar = Bar(0, max_step, math.inf) if advised is None else advised.bar(number)
         arrives = step >= bar.milestone
-        if arrives and advised.leans and adviser.order == "forecast":
-            said = adviser.outlook(number, step, bar) if said is _ASK else said
+        if arrives and advised is not None and advised.leans and adviser.order == "forecast":
+            said = adviser.outlook(number, step, bar) if said is ... else said
             if isinstance(said, Forecasts):
                 advice = adviser.rank(said)
                 advised.lean(number, said.next.lean)
         answer = self.scheduler.report(number, step, value)
         adviser.settle(number, step, value, bar)
         if not arrives and answer.decision is Decision.CONTINUE:
-            max_step = self.scheduler.max_step
-            said = adviser.forecasts(number, step, bar, max_step) if said is _ASK else said
+            said = adviser.forecasts(number, step, bar, max_step) if said is ... else said
             if isinstance(said, Forecasts):
                 advice = adviser.advise(number, said, bar)
-                if advice.heard == "obeyed":
+                if advice.heard == "obeyed" and advised is not None:
                     answer = advised.cut(number, step, said.next.value)
         return answer, advice
 
@@ -629,11 +628,13 @@ def _check_adviser(adviser: Adviser, scheduler: Scheduler, *, several: bool) -> 
     if several:
         raise SchedulerError(f"{adviser!r} forecasts one metric; several are traded off here")
     if adviser.mode == "obey" and not isinstance(scheduler, Advised):
-        raise SchedulerError(f"mode='obey': {scheduler!r} does not take advice; ASHA and Fifo do")
+        raise SchedulerError(
+            f"advice mode='obey': {scheduler!r} does not take advice; ASHA and Fifo do"
+        )
     if adviser.order == "forecast" and not (isinstance(scheduler, Advised) and scheduler.leans):
         raise SchedulerError(
-            f"order='forecast': {scheduler!r} does not rank by last values of those that wait; "
-            "ASHA with a fixed eta does, in mode='promote'"
+            f"advice order='forecast': {scheduler!r} does not rank by last values of those that "
+            "wait; ASHA with a fixed eta does, in mode='promote'"
         )
 
 

@@ -162,3 +162,69 @@ def test_the_record_is_plain_json():
     plain = campaign(workers=workers).to_mapping()
     assert json.loads(json.dumps(plain)) == plain
     assert Workers(**plain["workers"]) == Workers(**workers)
+
+
+# ---------------------------------------------------------------------- predictor and advice
+
+
+def test_an_adviser_is_recorded_with_its_defaults_and_is_read_back_the_same():
+    first = campaign(predictor={"type": "svr", "C": 2.5}, advice="obey", seed=3)
+    plain = json.loads(json.dumps(first.to_mapping()))
+    assert plain["predictor"] == "svr(C=2.5)"
+    assert plain["advice"]["mode"] == "obey"
+    assert plain["advice"]["seed"] == 3, "the campaign's own"
+    again = Campaign.from_mapping(plain)
+    assert again.to_mapping() == first.to_mapping()
+    assert again.study().adviser.settings() == first.study().adviser.settings()
+
+
+@pytest.mark.parametrize(
+    ("settings", "predictor", "mode"),
+    [
+        ({"predictor": "last_drop"}, "last_drop", "log"),
+        ({"advice": "obey"}, "auto", "obey"),
+        ({"predictor": "last_drop", "advice": {"mode": "obey", "audit": 0}}, "last_drop", "obey"),
+    ],
+)
+def test_what_is_not_given_of_an_adviser_has_a_default(settings, predictor, mode):
+    adviser = campaign(**settings).study().adviser
+    assert (adviser.settings()["predictor"], adviser.mode) == (predictor, mode)
+
+
+def test_without_a_predictor_there_is_no_adviser_and_the_fingerprint_is_as_it_was():
+    first = campaign()
+    assert first.study().adviser is None
+    assert first.to_mapping()["predictor"] is None
+    assert campaign(predictor=None, advice=None).fingerprint == first.fingerprint
+    given = [{"predictor": "svr"}, {"predictor": "last_drop"}, {"advice": "obey"}]
+    given += [{"predictor": "svr", "advice": {"delta": 0.2}}]
+    prints = [campaign(**settings).fingerprint for settings in given]
+    assert len({first.fingerprint, *prints}) == 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"predictor": "svrr"}, "predictor='svrr': did you mean 'svr'"),
+        ({"predictor": "svr(Z=1)"}, "predictor 'svr': unknown key 'Z'"),
+        ({"predictor": "svr("}, "predictor: settings 'svr('"),
+        ({"predictor": 3}, "predictor=3: must be a name or a mapping"),
+        ({"predictor": "svr(C=-1)"}, "predictor: C=-1"),
+        ({"advice": "listen"}, "advice: mode='listen': must be 'log' or 'obey'"),
+        ({"advice": False}, "advice=False: must be a name or a mapping"),
+        ({"advice": {"detla": 0.2}}, "advice: unknown key 'detla'; did you mean 'delta'"),
+        ({"advice": {"delta": 0}}, "advice: delta=0"),
+        (
+            {"advice": "obey", "scheduler": {"type": "median", "max_step": 9}},
+            "advice mode='obey': Median",
+        ),
+        (
+            {"predictor": "svr", "also": {"time": "min"}},
+            "predictor='svr' forecasts one metric; 'time' is traded off",
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_adviser_is_named(settings, message):
+    with pytest.raises(DaskhpoError) as caught:
+        campaign(**settings)
+    assert message in str(caught.value)

@@ -165,3 +165,60 @@ def test_a_wrong_call_says_what_is_allowed_and_ends_with_2(curves, arguments, me
 
 def test_the_help_shows_examples():
     assert "daskhpo simulate curves.zarr --scheduler" in call("simulate", "--help").output
+
+
+ADVISED = ("--scheduler", "fifo", "--predictor", "last_drop")
+
+
+def test_advice_is_obeyed_and_the_table_says_how_often_it_was_wrong(curves):
+    done = call("simulate", curves, *ADVISED, "--advice", "obey(delta=0.2, labels=8)")
+    assert done.exit_code == 0, done.output
+    assert "predictor last_drop\n" in done.output
+    assert (
+        "advice obey(delta=0.2, audit=0.1, looks=3, grace=0, order=value, labels=8)" in done.output
+    )
+    rows = {line[:24].strip(): line[24:].split() for line in done.output.splitlines()}
+    assert float(rows["stopped by advice"][0]) > 1
+    assert rows["of these wrong"][0].endswith("%")
+    assert rows["of full training"][0] != "100.0%"
+
+
+def test_each_seed_has_an_adviser_of_its_own(curves):
+    advice = ("--advice", "obey(delta=0.2, labels=8, audit=0.5)")
+    found = simulated(curves, *ADVISED, *advice, "--seeds", "2")
+    settings = found["adviser"]
+    assert (settings["mode"], settings["predictor"], settings["labels"]) == ("obey", "last_drop", 8)
+    assert {"stopped", "wrong"} <= set(found["summary"])
+    from daskhpo.simulate import Lognormal, Problem, Rows, simulate
+    from daskhpo.simulate.choosing import make_adviser
+
+    adviser = make_adviser("last_drop", advice[1], seed=1)
+    speeds = Lognormal(0.3, seed=1)
+    alone = simulate(Rows(Problem.open(curves)), "fifo", seed=1, speeds=speeds, adviser=adviser)
+    assert found["runs"][1] == alone.to_dict()
+
+
+def test_without_a_predictor_no_word_is_said_of_advice(curves):
+    asked = ("simulate", curves, "--seeds", "1")
+    assert "advice" not in call(*asked).output
+    found = simulated(curves, "--seeds", "1")
+    assert not {"stopped", "wrong"} & {*found["summary"], *found["runs"][0]}
+    assert "adviser" not in found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--predictor", "sv"], "did you mean 'svr'"),
+        (["--predictor", "last_drop", "--advice", "obay"], "must be 'log' or 'obey'"),
+        (["--predictor", "last_drop", "--advice", "obey(lok=1)"], "unknown key 'lok'"),
+        (
+            ["--predictor", "last_drop", "--advice", "obey", "--scheduler", "median"],
+            "does not take advice; ASHA and Fifo do",
+        ),
+    ],
+)
+def test_advice_that_cannot_be_is_a_wrong_call(curves, arguments, message):
+    done = call("simulate", curves, *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr

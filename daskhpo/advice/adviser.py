@@ -129,7 +129,8 @@ class Adviser:
         No advice before this step: for schedules of the learning rate that bend every curve.
     order : {"value", "forecast"}
         What paused trials of a promoting ladder with a fixed eta are ranked by: their last value,
-        or that moved by what the forecast says beyond it, as far as the model deserves it.
+        or that moved by what the forecast says beyond it, as far as the model deserves it. Not a
+        matter of stops: it acts in ``log`` mode as well.
     seed : int
         Draws the audits, together with a trial's number.
 
@@ -212,7 +213,10 @@ class Adviser:
         self.tally.wrong += value <= bar.value
 
     def forecasts(self, number: int, step: int, bar: Bar, max_step: int) -> Forecasts | None:
-        """Forecast the trial's value at its next milestone, if it is at a decision point."""
+        """Forecast a trial's value at its next milestone, if it is at a decision point.
+
+        ``step`` is below that milestone.
+        """
         point = self._point(number, step, bar)
         if point is None:
             return None
@@ -259,7 +263,7 @@ class Adviser:
         """The latest decision point of this stretch that is not beyond ``step`` and is not used."""
         way, parts = bar.milestone - bar.since, self.looks + 1
         points = [bar.since - (-way * k // parts) for k in range(1, parts)]  # rounded up
-        point = max((p for p in points if p <= step and p < bar.milestone), default=0)
+        point = max((p for p in points if p <= step), default=0)
         return point if point > self._looked.get(number, 0) and point >= self.grace else None
 
     def _hear(self, number: int, target: int) -> str:

@@ -9,6 +9,9 @@ from typing import Any, Self
 __all__ = ["Forecast"]
 
 
+_ROUNDING = 1e-9  # the baseline by another way is the baseline
+
+
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """A forecast of a trial's value at a later step. Values are minimised.
@@ -66,7 +69,7 @@ class Forecast:
     @property
     def open(self) -> bool:
         """Whether the gate is open: the model forecasts at least as well as the baseline."""
-        return self.error <= self.baseline
+        return self.error <= self.baseline * (1 + _ROUNDING)
 
     @property
     def lean(self) -> float:

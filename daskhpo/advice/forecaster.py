@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import bisect
 import math
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
 
 from daskhpo.advice.forecast import Forecast
 from daskhpo.advice.lessons import Learned, Lesson
+from daskhpo.exceptions import PredictorError
 from daskhpo.predictors import Predictor
 from daskhpo.predictors.base import Array
 
@@ -18,6 +20,7 @@ __all__ = ["Forecaster"]
 MOST = 60  # curves that a lesson holds, the latest ones
 FEW = 3  # curves to a target from which on errors may be borrowed from the stretch before
 _PLAIN = (str, bool, int, float)  # what of a record goes with each forecast
+ALIKE = 1.5  # how much further a stretch may reach, as a factor, than the one it borrows from
 GROWTH = 1.25  # of the curves to a target after which its models are fitted again
 
 
@@ -57,7 +60,8 @@ class Forecaster:
     def __init__(self, predictor: Predictor, *, labels: int = 15) -> None:
         self.predictor = predictor
         self.labels = labels
-        self._curves: dict[int, tuple[list[int], list[float]]] = {}  # {trial: (steps, values)}
+        # {trial: (steps, values)}, 16 bytes a report
+        self._curves: dict[int, tuple[array[int], array[float]]] = {}
         self._static: dict[int, Array] = {}
         self._arrived: dict[int, list[int]] = {}  # {target: trials that came to it, in order}
         self._targets: list[int] = []  # the keys of _arrived, rising
@@ -72,7 +76,7 @@ class Forecaster:
 
     def observe(self, number: int, step: int, value: float) -> None:
         """Note a report: ``value``, minimised, at ``step``."""
-        steps, values = self._curves.setdefault(number, ([], []))
+        steps, values = self._curves.setdefault(number, (array("q"), array("d")))
         before = steps[-1] if steps else 0
         steps.append(step)
         values.append(value)
@@ -95,7 +99,7 @@ class Forecaster:
         -------
         Forecast or None
             None as long as nothing was learned for this step and target, or what was learned gives
-            no finite number.
+            no finite number for this trial.
         """
         key = (step, target)
         self._wanted[key] = None
@@ -105,7 +109,11 @@ class Forecaster:
         assert learned.model is not None  # nothing else is taken
         static = self._static.get(number)
         known = self._prefix(number, step)[None]
-        value = float(learned.model.predict(known, None if static is None else static[None])[0])
+        try:
+            told = learned.model.predict(known, None if static is None else static[None])
+        except PredictorError:  # a curve that it cannot read must not end the campaign
+            return None
+        value = float(told[0])
         if not math.isfinite(value):
             return None
         return Forecast(
@@ -125,7 +133,8 @@ class Forecaster:
         lessons = []
         for key in self._wanted:
             labels, before = len(self._arrivals(key[1])), self._asked.get(key, 0)
-            if labels < max(FEW, GROWTH * before):
+            enough = before < self.labels <= labels  # for the predictor, at last
+            if not enough and labels < max(FEW, GROWTH * before):
                 continue
             lender = None if labels >= self.labels else self._lender(*key)
             if labels >= self.labels or lender is not None:
@@ -145,7 +154,8 @@ class Forecaster:
     def _lender(self, step: int, target: int) -> Learned | None:
         """What was learned about the last stretch before that enough have passed, if anything.
 
-        Of its steps the one that lies where ``step`` lies on the way to ``target``.
+        Of its steps the one that lies where ``step`` lies on the way to ``target``; nothing if
+        that has far less of a way to go.
         """
         rich = [
             learned
@@ -153,8 +163,12 @@ class Forecaster:
             if learned.target < target and learned.labels >= self.labels
         ]
         latest = max((learned.target for learned in rich), default=0)
-        alike = [learned for learned in rich if learned.target == latest]
         where = step / target
+        alike = [
+            learned
+            for learned in rich
+            if learned.target == latest and learned.step / learned.target <= ALIKE * where
+        ]
         return min(alike, key=lambda a: abs(a.step / a.target - where), default=None)
 
     def _lesson(self, step: int, target: int, lender: Learned | None) -> Lesson:

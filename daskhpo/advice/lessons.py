@@ -132,14 +132,15 @@ def learn(lesson: Lesson) -> Learned:
         simple = out_of_fold(LastDrop(), curves, targets, folds=FOLDS)
     except (AnnealerError, PredictorError) as error:
         return Learned(step, target, labels, None, record={"failed": str(error)})
-    residuals = np.sort(forecasts - targets)
+    errors = forecasts - targets
     return Learned(
         step,
         target,
         labels,
         model,
-        residuals,
-        error=float(np.abs(residuals).mean()),
+        np.sort(errors),
+        # Summed in the same order: the baseline itself is to be exactly as good as the baseline.
+        error=float(np.abs(errors).mean()),
         baseline=float(np.abs(simple - targets).mean()),
         drop=LastDrop().fit(curves, targets).drop,
         record=dict(record_of(model)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Estimate", "implied_share", "rank_correlation", "share_kept"]
+__all__ = ["NOTHING", "Estimate", "implied_share", "rank_correlation", "share_kept", "share_of"]
 
 Array = npt.NDArray[np.float64]
 
@@ -95,7 +95,22 @@ def share_kept(early: Array, end: Array, *, eta: int, best: int) -> tuple[float,
     """
     goes_on = _membership(early, max(1, len(early) // eta))
     inside = float(_membership(end, best) @ goes_on)
-    return inside, _wilson(inside, best)
+    return inside, share_of(inside, best)
+
+
+def share_of(successes: float, n: int) -> Estimate:
+    """A share of n with Wilson's score interval.
+
+    Examples
+    --------
+    >>> found = share_of(1, 10)
+    >>> found.value, round(found.low, 3), round(found.high, 3)
+    (0.1, 0.018, 0.404)
+    """
+    share = successes / n
+    centre = (share + _Z * _Z / (2 * n)) / (1 + _Z * _Z / n)
+    half = _Z / (1 + _Z * _Z / n) * math.sqrt(share * (1 - share) / n + (_Z / (2 * n)) ** 2)
+    return Estimate(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
 
 
 def implied_share(correlation: Estimate, *, eta: int, top: float) -> Estimate:
@@ -140,10 +155,3 @@ def _membership(values: Array, size: int) -> Array:
     below = np.searchsorted(np.sort(values), values, side="left")
     equal = np.searchsorted(np.sort(values), values, side="right") - below
     return np.clip((size - below) / equal, 0.0, 1.0)
-
-
-def _wilson(successes: float, n: int) -> Estimate:
-    share = successes / n
-    centre = (share + _Z * _Z / (2 * n)) / (1 + _Z * _Z / n)
-    half = _Z / (1 + _Z * _Z / n) * math.sqrt(share * (1 - share) / n + (_Z / (2 * n)) ** 2)
-    return Estimate(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))

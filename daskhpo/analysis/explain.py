@@ -36,8 +36,9 @@ class Place:
     ``recorded`` trials were compared there, ``went_on`` of them went on. ``bar`` is the worst
     value with which a trial would be among those that go on today (nan while nobody is).
     ``value`` and ``rank`` are the trial's own; nan and 0 where it was not recorded, nan with a
-    rank where it failed on the way there. Where a rung ranks by forecasts, ``bar`` and
-    ``forecast`` are such; elsewhere ``forecast`` is nan.
+    rank where it did not come there: it failed on the way, or advice took it off and ``forecast``
+    stands in for its value. Where a rung ranks by forecasts, ``bar`` and ``forecast`` are such;
+    elsewhere ``forecast`` is nan.
     """
 
     milestone: int
@@ -47,6 +48,11 @@ class Place:
     value: float
     rank: int
     forecast: float = math.nan
+
+    @property
+    def stood_in(self) -> bool:
+        """Whether the trial has its rank by a forecast, without having come there."""
+        return self.rank > 0 and math.isnan(self.value) and math.isfinite(self.forecast)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +226,8 @@ class _Ladders:
         self._brackets: dict[int, int] = {}  # {number: bracket, the rung at which it began}
         self._entries: dict[tuple[int, int], list[tuple[float, int]]] = defaultdict(list)
         # {(bracket, rung): sorted (what they are ranked by, minimised, and number)}
-        self._values: dict[tuple[int, int], float] = {}  # {(rung, number): minimised value}
+        self._values: dict[tuple[int, int], float] = {}
+        # {(rung, number): minimised value; nan of a trial that advice took off before}
 
     def record(self, fact: Fact) -> None:
         """Take a fact in that the study has seen."""
@@ -229,9 +236,7 @@ class _Ladders:
         elif fact["kind"] == "asked":
             self._brackets.setdefault(fact["number"], fact["rung"])
         elif fact["kind"] == "reported" and "rung" in fact.get("evidence", {}):
-            signed = self._study.direction.sign * fact["metrics"][self._metric]
-            ranked = fact["evidence"].get("forecast", signed)
-            self._enter(fact["number"], fact["evidence"]["rung"], signed, ranked)
+            self._compare(fact["number"], fact["metrics"][self._metric], fact["evidence"])
         elif fact["kind"] == "ended" and fact["state"] == TrialState.FAILED.value:
             # As the scheduler does: last at the rung that it was training towards.
             rung = self._study.trials[fact["number"]].rung
@@ -244,6 +249,12 @@ class _Ladders:
         bracket = self._brackets[trial]
         rows = [row for row in self._study.scheduler.table() if row.bracket == bracket]
         return tuple(self._place(trial, row) for row in rows)
+
+    def _compare(self, trial: int, value: float, evidence: Mapping[str, Any]) -> None:
+        """Enter a trial at its milestone; with its forecast where it did not come there."""
+        rung, signed = evidence["rung"], self._study.direction.sign * value
+        ranked = evidence.get("forecast", signed + evidence.get("shift", 0.0))
+        self._enter(trial, rung, math.nan if evidence.get("advice") else signed, ranked)
 
     def _enter(self, trial: int, rung: int, signed: float, ranked: Any) -> None:
         if (rung, trial) not in self._values and not isinstance(ranked, list | tuple):
@@ -306,6 +317,7 @@ def _outlook(reading: Reading, trial: Trial, places: tuple[Place, ...]) -> str:
     share = next((r.share for r in study.scheduler.table() if r.milestone == place.milestone), 0)
     quota = _quota(study.scheduler.settings(), place.recorded, share)
     at = f"rank {place.rank} of {place.recorded} at {reading.campaign.unit} {place.milestone}"
+    at += " by its forecast" if place.stood_in else ""
     if not eta and not math.isfinite(share):
         return "It may be called back."
     if place.rank <= quota:
@@ -336,15 +348,19 @@ def _ladder(places: tuple[Place, ...], unit: str) -> list[str]:
     for place in reversed(places):
         last = place.milestone == top
         went, bar = ("-", "-") if last else (f"{place.went_on:,}", number(place.bar))
-        rank = f"rank {place.rank} of {place.recorded}"
-        if place.rank:
-            heading = f" -> {number(place.forecast)}" if math.isfinite(place.forecast) else ""
-            mine = f"{number(place.value)}{heading}" if math.isfinite(place.value) else "failed"
-            mine += f", {rank}"
-        else:
-            mine = "-"
+        mine = _own(place) if place.rank else "-"
         lines.append(f"  {place.milestone:>8}{place.recorded:>8,}{went:>9}{bar:>15}   {mine}")
     return lines
+
+
+def _own(place: Place) -> str:
+    """What the trial had at a milestone, and its rank there."""
+    rank = f"rank {place.rank} of {place.recorded}"
+    if place.stood_in:
+        return f"forecast {number(place.forecast)}, {rank}"
+    heading = f" -> {number(place.forecast)}" if math.isfinite(place.forecast) else ""
+    mine = f"{number(place.value)}{heading}" if math.isfinite(place.value) else "failed"
+    return f"{mine}, {rank}"
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from daskhpo.campaign import Campaign
@@ -10,7 +11,28 @@ from daskhpo.study import Study
 from daskhpo.trial import Decision
 from daskhpo.wording import count, number
 
-__all__ = ["Judgements"]
+__all__ = ["Judgements", "Wait"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long a trial has waited to be promoted.
+
+    ``others`` were recorded at its milestone since, of whom ``forecast`` did not come there: their
+    forecasts stand in. ``off`` says that the same is true of the trial itself.
+    """
+
+    milestone: int = 0
+    others: int = 0
+    forecast: int = 0
+    off: bool = False
+
+    def after(self, evidence: Mapping[str, Any]) -> Wait:
+        """The same after another trial was recorded."""
+        if evidence["milestone"] != self.milestone:
+            return self
+        stands_in = bool(evidence.get("advice"))
+        return replace(self, others=self.others + 1, forecast=self.forecast + stands_in)
 
 
 class Judgements:
@@ -42,10 +64,15 @@ class Judgements:
         eta = study.scheduler.settings().get("eta")
         self._eta = eta if isinstance(eta, int) else 0  # 0: no fixed share goes on
 
-    def _verdict(
-        self, step: int, value: float, decision: Decision, evidence: Mapping[str, Any]
-    ) -> str:
-        if "rung" in evidence:
+    def of(self, step: int, value: float, decision: Decision, evidence: Mapping[str, Any]) -> str:
+        """What was made of a report; empty if nobody judged it.
+
+        Of a trial that advice took off only where it was: it has not come to the milestone that
+        its evidence names, and was not compared there.
+        """
+        if evidence.get("advice"):
+            text = self.report(step, value)
+        elif "rung" in evidence:
             judged = self._in_place if "threshold" not in evidence else self._against_bar
             judged = self._in_population if "worst" in evidence else judged
             judged = self._at_barrier if "expected" in evidence else judged
@@ -57,15 +84,38 @@ class Judgements:
                 f"{median}, the median of the averages of {evidence['of']} other trials; it stopped"
             )
         elif "rule" in evidence:
-            text = f"{self._unit} {step}: {self._metric} {number(value)}; "
-            text += self._by_forecast(decision, evidence)
+            text = f"{self.report(step, value)}; {self._by_forecast(decision, evidence)}"
         elif decision is Decision.STOP:
-            text = f"{self._unit} {step}: {self._metric} {number(value)}; that is the end: complete"
+            text = f"{self.report(step, value)}; that is the end: complete"
         elif "why" in evidence:
-            text = f"{self._unit} {step}: {self._metric} {number(value)}"
+            text = self.report(step, value)
         else:
             text = ""
         return text
+
+    def promotion(self, evidence: Mapping[str, Any], wait: Wait) -> str:
+        """Why a trial that waited goes on."""
+        where = f"{self._unit} {evidence['milestone']}"
+        if evidence.get("tail"):
+            paused = "on its way to" if wait.off else "at"
+            return (
+                "promoted by the tail rule: nothing ran, nothing was left to start and "
+                f"{'no trial was' if self._eta else 'too few trials were'} complete, so the "
+                f"best one that paused {paused} the highest milestone, {where}, goes on."
+            )
+        after = "at once"
+        if wait.others:
+            after = f"after {count(wait.others, 'other')} had been recorded at {where}"
+            after += f" ({wait.forecast} by forecasts)" if wait.forecast else ""
+        if evidence.get("turn"):
+            return f"called back {after}."
+        rank = f"rank {evidence['rank']} of {evidence['of']}"
+        within = f"{evidence['within']}{self._share(evidence)}"
+        return f"promoted {after}: {rank} is among the best {within}."
+
+    def report(self, step: int, value: float) -> str:
+        """What was reported, and nothing else."""
+        return f"{self._unit} {step}: {self._metric} {number(value)}"
 
     def _ranked(self, step: int, value: float, evidence: Mapping[str, Any]) -> str:
         skipped = "" if step == evidence["milestone"] else f" (milestone {evidence['milestone']})"
@@ -156,25 +206,6 @@ class Judgements:
         if decision is Decision.STOP:
             return f"{where} among the worst {worst}, who are replaced, so it stopped"
         return f"{where} among the worst {worst}, but nobody better is left to copy, so {kept}"
-
-    def _promoted(self, evidence: Mapping[str, Any]) -> str:
-        others = self._awaits[1] if self._awaits else 0
-        self._awaits = None
-        where = f"{self._unit} {evidence['milestone']}"
-        if evidence.get("tail"):
-            return (
-                "promoted by the tail rule: nothing ran, nothing was left to start and "
-                f"{'no trial was' if self._eta else 'too few trials were'} complete, so the "
-                f"best one that paused at the highest milestone, {where}, goes on."
-            )
-        after = (
-            f"after {count(others, 'other')} had been recorded at {where}" if others else "at once"
-        )
-        if evidence.get("turn"):
-            return f"called back {after}."
-        rank = f"rank {evidence['rank']} of {evidence['of']}"
-        within = f"{evidence['within']}{self._share(evidence)}"
-        return f"promoted {after}: {rank} is among the best {within}."
 
     def _share(self, evidence: Mapping[str, Any]) -> str:
         """Which share of a rung that is, where a share is the rule."""

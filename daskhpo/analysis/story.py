@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
+from daskhpo.analysis.counsel import Counsel
 from daskhpo.analysis.endings import ending, places
+from daskhpo.analysis.judgements import Judgements, Wait
 from daskhpo.campaign import Campaign
 from daskhpo.cluster.batch import BatchJob, Phase
 from daskhpo.samplers.base import Learner
 from daskhpo.study import Study
-from daskhpo.trial import Decision, Fact, Outcome, TrialState
+from daskhpo.trial import Decision, Evidence, Fact, Outcome, TrialState
 from daskhpo.wording import count, number
 from daskhpo.wording import value as shown
 
@@ -69,16 +69,16 @@ with a checkpoint until there are enough to compare with
         self._unit = campaign.unit
         self._metric = campaign.metric
         self._retries = campaign.retries
-        self._sign = study.direction.sign
-        self._settings = study.scheduler.settings()
-        eta = self._settings.get("eta")
-        self._eta = eta if isinstance(eta, int) else 0  # 0: no fixed share goes on
+        self._judgements = Judgements(study, campaign)
+        self._counsel = Counsel(number, study, campaign)
+        self._said: list[str] = []  # of the report that is told: what there is beside its judgement
+        self._brackets = study.scheduler.settings().get("brackets", 1)
         self._origin = ""
         self._known = 0  # trials of earlier campaigns that the sampler has learned from
         self._began: float | None = None  # time of the campaign's first fact
         # (time, step, value) between milestones
         self._unjudged: list[tuple[float, int, float]] = []
-        self._awaits: tuple[int, int] | None = None  # (milestone, others recorded since) in a pause
+        self._waits: Wait | None = None  # while it is paused
         self._batches: dict[str, BatchJob] = {}  # as they were last seen
         self._berths: list[str] = []  # batch jobs of the stay that goes on
         self._departure = ("", "")  # how its beginning is told: before and after where it is
@@ -89,6 +89,7 @@ with a checkpoint until there are enough to compare with
         time = fact.get("t", 0.0)
         if self._began is None:
             self._began = time
+        self._said = self._counsel.hear(fact)
         if fact.get("number", self._number) != self._number:
             self._tell_other(fact)
             return
@@ -134,7 +135,7 @@ with a checkpoint until there are enough to compare with
         self._ending = False
         self._berths = []
         towards = self._towards(fact["stop"])
-        bracket = f" in bracket {fact['rung']}" if self._settings.get("brackets", 1) > 1 else ""
+        bracket = f" in bracket {fact['rung']}" if self._brackets > 1 else ""
         if fact["why"] == "new":
             self._departure = ("began", f"{bracket} with a configuration {self._origin}, {towards}")
         elif fact["why"] == "bred":
@@ -173,8 +174,10 @@ with a checkpoint until there are enough to compare with
         if evidence.get("why") == "diverged":
             return f"{evidence['error']}: it cannot be judged and has failed"
         if decision is Decision.PAUSE and "rung" in evidence and "why" not in evidence:
-            self._awaits = (evidence["milestone"], 0)
-        text = self._verdict(step, value, decision, evidence)
+            self._waits = Wait(evidence["milestone"], off=bool(evidence.get("advice")))
+        text = self._judgements.of(step, value, decision, evidence)
+        if self._said:
+            text = "; ".join([text or self._judgements.report(step, value), *self._said])
         if not text:
             self._unjudged.append((fact.get("t", 0.0), step, value))
             return ""
@@ -216,11 +219,14 @@ with a checkpoint until there are enough to compare with
             text = f"trial {fact['number']} {how if mine else 'took its place'}"
             self._note(fact.get("t", 0.0), self._step, text)
         # Others may come to the milestone at which it waits.
-        if self._awaits and fact["kind"] == "reported" and "rung" in evidence:
-            milestone, others = self._awaits
-            self._awaits = (milestone, others + (evidence["milestone"] == milestone))
+        if self._waits and fact["kind"] == "reported" and "rung" in evidence:
+            self._waits = self._waits.after(evidence)
 
     # ------------------------------------------------------------------ inside
+
+    def _promoted(self, evidence: Evidence) -> str:
+        wait, self._waits = self._waits or Wait(), None
+        return self._judgements.promotion(evidence, wait)
 
     @property
     def _step(self) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from daskhpo.analysis.advising import Advising, Gate, advising
 from daskhpo.campaign import Campaign
 from daskhpo.schedulers.base import RungRow
 from daskhpo.study import Study
@@ -78,6 +79,8 @@ class Summary:
         How many trials of earlier campaigns it has learned from.
     warm_start : tuple of str
         Where those are.
+    advice : Advising or None
+        How its advice stands; None without a predictor.
 
     Examples
     --------
@@ -111,6 +114,7 @@ class Summary:
     bred: int
     known: int
     warm_start: tuple[str, ...]
+    advice: Advising | None = None
 
     @property
     def trials(self) -> int:
@@ -148,6 +152,7 @@ class Summary:
         lines += _best_lines(self.incumbent, self.metric, self.unit)
         lines += self._front_lines()
         lines += _rung_lines(self.rungs, self.metric, self.unit)
+        lines += [] if self.advice is None else self.advice.lines(self.unit)
         lines += self._compute_lines()
         if self.closed:
             lines.append(f"ended     {self.closed}")
@@ -178,6 +183,7 @@ class Summary:
             "full_steps": self.full_steps,
             "saving": _finite(self.saving),
             "full_device_seconds": _finite(self.full_device_seconds),
+            **({} if self.advice is None else {"advice": self.advice.to_dict()}),
         }
 
     def _front_lines(self) -> list[str]:
@@ -219,7 +225,7 @@ _PLAIN = [
 ]  # fields that are JSON as they are
 
 
-def summary(study: Study, campaign: Campaign) -> Summary:
+def summary(study: Study, campaign: Campaign, gates: Sequence[Gate] | None = None) -> Summary:
     """Take stock of a study.
 
     Use it wherever a campaign is shown: a live study gives a live summary.
@@ -230,6 +236,8 @@ def summary(study: Study, campaign: Campaign) -> Summary:
         The campaign's; replayed or live.
     campaign : Campaign
         Its settings.
+    gates : sequence of Gate, optional
+        Of its forecasts, from the facts (:class:`~daskhpo.analysis.advising.GateWatch`).
 
     Returns
     -------
@@ -258,6 +266,7 @@ def summary(study: Study, campaign: Campaign) -> Summary:
         bred=sum(trial.parent is not None for trial in study.trials.values()),
         known=study.known,
         warm_start=tuple(map(os.fspath, campaign.warm_start)),
+        advice=advising(study, gates),
     )
 
 

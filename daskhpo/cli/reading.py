@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -15,6 +15,7 @@ from daskhpo.wording import count, listing, number, value
 
 if TYPE_CHECKING:
     from daskhpo.analysis.accounting import Accounts, Record
+    from daskhpo.analysis.advising import GateWatch
     from daskhpo.analysis.reading import Reading
     from daskhpo.analysis.rungwatch import RungWatch
 
@@ -30,22 +31,26 @@ WATCH = 2.0  # seconds between two looks
 def status(directory: CampaignDirectory, watch: bool, as_json: bool) -> None:
     """How a campaign stands: trials, incumbent, rungs and whether they can be trusted, compute.
 
+    With a predictor also how its advice stands: stops that it advised and that were obeyed, and
+    the share of wrong ones among those that were not, with its 95 % interval.
+
     \b
     Example:
       daskhpo status runs/first --watch
     """
     from daskhpo.analysis.accounting import Record
+    from daskhpo.analysis.advising import GateWatch
     from daskhpo.analysis.reading import Reading
     from daskhpo.analysis.rungwatch import RungWatch
 
     reading = Reading(directory.path)
-    rungs, record = RungWatch(reading.study, reading.campaign), Record()
-    _follow(reading, rungs, record)
-    _show(reading, rungs, record, as_json)
+    watches = _Watches(RungWatch(reading.study, reading.campaign), Record(), GateWatch())
+    _follow(reading, watches)
+    _show(reading, watches, as_json)
     while watch and reading.driver is not None:
         time.sleep(WATCH)
-        if _follow(reading, rungs, record):
-            _show(reading, rungs, record, as_json)
+        if _follow(reading, watches):
+            _show(reading, watches, as_json)
 
 
 @click.command()
@@ -137,35 +142,44 @@ def export(directory: CampaignDirectory, out: Path, format: str, as_json: bool) 
         click.echo("\n".join(written))
 
 
-def _follow(reading: Reading, rungs: RungWatch, record: Record) -> bool:
+class _Watches(NamedTuple):
+    """What gathers from the facts what a status shows beside the study."""
+
+    rungs: RungWatch
+    record: Record
+    gates: GateWatch
+
+
+def _follow(reading: Reading, watches: _Watches) -> bool:
     """Read what is new; returns whether there was anything."""
     news = False
     for fact in reading.facts():
-        rungs.record(fact)
-        record.add(fact)
+        watches.rungs.record(fact)
+        watches.record.add(fact)
+        watches.gates.record(fact)
         news = True
     return news
 
 
-def _show(reading: Reading, rungs: RungWatch, record: Record, as_json: bool) -> None:
+def _show(reading: Reading, watches: _Watches, as_json: bool) -> None:
     from daskhpo.analysis.accounting_text import short_lines, totals
     from daskhpo.analysis.summary import summary
     from daskhpo.analysis.verdict import reliability_lines
 
-    found = summary(reading.study, reading.campaign)
-    driver = reading.driver
-    account = _account(reading, record)
+    found = summary(reading.study, reading.campaign, watches.gates.gates)
+    driver, judged = reading.driver, watches.rungs.judge()
+    account = _account(reading, watches.record)
     if as_json:
         content: dict[str, Any] = found.to_dict()
         content |= {"driver": str(driver) if driver else None, "torn": reading.torn or None}
         content["batch"] = totals(account) if account is not None else None
-        content["reliability"] = rungs.judge().to_dict()
+        content["reliability"] = judged.to_dict()
         options.print_json(content)
         return
     if sys.stdout.isatty() and driver is not None:
         click.clear()
     held = short_lines(account) if account is not None else []
-    click.echo("\n".join([found.to_text(), *held, *reliability_lines(rungs.judge())]))
+    click.echo("\n".join([found.to_text(), *held, *reliability_lines(judged)]))
     click.echo(f"driver    {_driver(reading)}")
     if reading.torn and driver is None:
         click.echo(f"note      {reading.torn}; it counts as never written", err=True)

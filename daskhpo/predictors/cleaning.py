@@ -83,7 +83,8 @@ def mend(curves: Array) -> Array:
 
     A training that lost its checkpoint will come back to where it was. For a forecast, what it
     had reached says more than where it is on the way back: from a restart on, a curve stays at
-    the value before it until it falls below that.
+    the value before it until it falls below that. After a restart near the end there is no time
+    to come back, and such a forecast is too good.
 
     Parameters
     ----------

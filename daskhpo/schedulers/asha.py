@@ -163,7 +163,7 @@ class ASHA:
         self._given = min_step
         self._calibration = Calibration(steps) if calibrated else None
         self._trend = Trend(max_step)
-        self._audited: set[int] = set()  # trials that train to the end wherever they rank
+        self._audited: dict[int, bool] = {}  # {number: what was drawn for it}, once asked for
         self._best: dict[int, float] = {}  # {milestone: smallest value there}, where ranks forecast
         self._shifts: dict[int, float] = {}  # {number: what forecasts add to its value in its rank}
         if self._calibration is not None:
@@ -173,8 +173,6 @@ class ASHA:
 
     def begin(self, number: int) -> Promotion:
         """Admit a trial at the bottom of the bracket it draws."""
-        if self.audit and self._draw(number, AUDITS) < self.audit:
-            self._audited.add(number)
         return self._ladders.enter(number, self._draw_bracket(number))
 
     def admits(self) -> bool:
@@ -228,13 +226,10 @@ class ASHA:
 
     def cut(self, number: int, step: int, value: float) -> Answer:
         """Enter the forecast on the trial's rung; it waits there, or ends."""
-        milestone, tops_out = self._ladders.milestone(number), self._ladders.tops_out(number)
-        ranked: Value = value
-        if self._calibration is not None:
-            ranked = self._trend.rank_by(number, milestone, value)
+        ranked = self._rank(number, self._ladders.milestone(number), value)
         assert not isinstance(ranked, tuple)
         evidence = self._ladders.stand_in(number, ranked) | {"forecast": ranked, "advice": True}
-        waits = self.mode == "promote" and not tops_out
+        waits = self.mode == "promote" and not self._ladders.tops_out(number)
         return Answer(Decision.PAUSE if waits else Decision.STOP, step, evidence)
 
     def lean(self, number: int, shift: float) -> None:
@@ -243,7 +238,11 @@ class ASHA:
 
     def audits(self, number: int) -> bool:
         """Whether a trial is one of the random ones that train to the end wherever they rank."""
-        return number in self._audited
+        if not self.audit:
+            return False
+        if number not in self._audited:
+            self._audited[number] = self._draw(number, AUDITS) < self.audit
+        return self._audited[number]
 
     def learn(self, steps: Sequence[int], values: Sequence[float]) -> None:
         """Take in a curve of an earlier campaign; a fixed ladder has nothing to learn."""
@@ -283,9 +282,7 @@ class ASHA:
                 return self._ladders.record(number, step, value)
             assert not isinstance(value, tuple)
             return self._ladders.record(number, step, value + shift) | {"shift": shift}
-        ranked = self._trend.rank_by(number, step, value)
-        if self._calibration.update(self._ladders.rungs[0]):
-            self._ladders.etas = list(self._calibration.etas)
+        ranked = self._rank(number, step, value)
         evidence = self._ladders.record(number, step, ranked)
         first = value[0] if isinstance(value, tuple) else value
         milestone = evidence["milestone"]
@@ -293,6 +290,14 @@ class ASHA:
         if step < self.max_step:
             evidence |= {"forecast": ranked, "share": self._calibration.shares[evidence["rung"]]}
         return evidence
+
+    def _rank(self, number: int, step: int, value: Value) -> Value:
+        """What a rung ranks a trial by; a learned ladder looks at its shares again before."""
+        if self._calibration is None:
+            return value
+        if self._calibration.update(self._ladders.rungs[0]):
+            self._ladders.etas = list(self._calibration.etas)
+        return self._trend.rank_by(number, step, value)
 
     def _last_chance(self) -> Candidate | None:
         """Who may go on by all that is known, when little news was not looked at before.

@@ -180,6 +180,7 @@ def standing(study: Study) -> Any:
     >>> standing(study)["trials"]
     []
     """
+    adviser = study.adviser
     return {
         "trials": [repr(trial) for trial in study.trials.values()],
         "rungs": list(study.scheduler.table()),
@@ -190,4 +191,5 @@ def standing(study: Study) -> Any:
         "exhausted": study.exhausted,
         "counts": (study.reports, study.steps, study.next_number),
         "best": None if study.best is None else study.best.number,
+        "advice": None if adviser is None else (repr(adviser.tally), dict(adviser._looked)),
     }

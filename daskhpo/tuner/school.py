@@ -77,11 +77,15 @@ class School:
         self._campaign = campaign
         self._backlog: dict[tuple[int, int], Lesson] = {}  # {(step, target): the newest}
         self._sitting: _Sitting | None = None
-        self._staffed = False
+        self._staffed = False  # whether there has been a worker that can ask
 
     def staff(self, workers: Mapping[str, Sequence[Any]]) -> None:
-        """Note who is there: ``{address: [name, threads, resources]}``."""
-        self._staffed = any(resources.get(QPU, 0) >= 1 for _, _, resources in workers.values())
+        """Note who is there: ``{address: [name, threads, resources]}``.
+
+        Once a worker could ask, nobody else does: the next one may be on its way, and a fit that
+        has ended its worker is not to end this process too.
+        """
+        self._staffed |= any(resources.get(QPU, 0) >= 1 for _, _, resources in workers.values())
 
     def tick(self) -> None:
         """Give up what is late, and hand out the next lesson if none is under way."""
@@ -170,7 +174,7 @@ def _take(study: Study, learned: Learned, seconds: float) -> None:
     else:
         told |= {"error": learned.error, "baseline": learned.baseline}
         logger.info("%s are learned from %d curves", about, learned.labels)
-        forecaster.take(learned)
+    forecaster.take(learned)
     study.note("lesson", **{**learned.record, **told, "seconds": seconds})
 
 

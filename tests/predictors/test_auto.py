@@ -77,7 +77,8 @@ def test_hyperparameters_reach_the_candidates():
     static = np.arange(30.0)[:, None]
     predictor = Auto(["extra_trees(trees=20)"]).fit(np.ones((30, 2)), static[:, 0], static)
     low, high = predictor.predict(np.ones((2, 2)), np.array([[2.0], [27.0]]))
-    assert low < 8 and high > 22
+    assert low < 8
+    assert high > 22
 
 
 @pytest.mark.parametrize(

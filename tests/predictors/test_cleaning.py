@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,9 +43,12 @@ def test_the_curves_given_are_not_changed():
     np.testing.assert_array_equal(curves, before)
 
 
-def test_published_curves_restart_as_often_as_was_counted(published):
+def test_the_published_curves_of_mlpf_restart_as_often_as_was_counted(published):
     found = [len(restarts(curve)) for curve in published("mlpf").tolist()]
     assert [found.count(times) for times in (1, 2, 3)] == [54, 26, 4]
-    for name in ("ptb", "cifar10", "mnist"):
-        curves = published(name)[:, :10]
-        np.testing.assert_array_equal(mend(curves), curves)
+
+
+@pytest.mark.parametrize("name", ["ptb", "cifar10", "mnist"])
+def test_of_other_published_curves_one_in_a_hundred_is_taken_for_a_restart_at_most(name, published):
+    curves = published(name)
+    assert (mend(curves) != curves).any(axis=1).mean() <= 0.01

@@ -17,6 +17,7 @@ from daskhpo.predictors.annealers import Backend, make_annealer
 from daskhpo.predictors.annealers.chains import states_of, to_model
 from daskhpo.predictors.annealers.cliques import find_clique, hardware_graph, largest_clique
 from daskhpo.predictors.annealers.embedded import Embedded
+from daskhpo.predictors.qubo import Dual
 
 SMALL = {"graph": "zephyr", "size": 3}  # holds 40 bits
 CAREFUL = Embedded("zephyr", 3, reads=200, sweeps=3000)  # chains turn seldom
@@ -52,15 +53,17 @@ def test_dead_qubits_are_in_no_chain():
     assert hardware_graph("zephyr", 3, 0.1) is torn
 
 
-def test_chains_are_found_once_and_nothing_is_written(tmp_path, monkeypatch):
-    for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    (tmp_path / "home").mkdir(mode=0o500)
+def test_chains_are_found_once_and_nothing_is_written(monkeypatch):
+    from minorminer.busclique import busgraph_cache
+
+    def refuse():
+        raise PermissionError("no home on this node")
+
+    monkeypatch.setattr(busgraph_cache, "cache_rootdir", refuse)
     graph = hardware_graph("zephyr", 4, 0.02)
     clique = find_clique(graph, 10)
     assert find_clique(graph.copy(), 10) is clique
     assert find_clique(hardware_graph("zephyr", 4), 10) is not clique
-    assert list((tmp_path / "home").iterdir()) == []
 
 
 def test_a_problem_that_is_too_large_is_told_what_would_fit():
@@ -195,12 +198,12 @@ def test_the_unit_of_the_energy_does_not_matter(scale):
     assert scaled.record["chain_break_fraction"] < 0.05
 
 
-def test_few_chains_break_at_the_default_strength():
-    broken = [
-        Embedded(**SMALL).sample(problem(40, seed), seed=seed).record["chain_break_fraction"]
-        for seed in range(3)
-    ]
-    assert max(broken) < 0.1
+def test_few_chains_break_when_a_machine_is_trained_at_the_default_strength():
+    rng, dual = np.random.default_rng(0), Dual()
+    X = rng.random((10, 5))
+    Q = dual.matrix(dual.kernel(X, X), rng.random(10))
+    found = Embedded("pegasus", 6).sample(Q, seed=0)
+    assert found.record["chain_break_fraction"] < 0.05
 
 
 @pytest.mark.parametrize(

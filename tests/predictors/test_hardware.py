@@ -190,6 +190,20 @@ def test_a_late_answer_is_cancelled(machine, monkeypatch):
     assert cancelled.wait(30)
 
 
+def test_nothing_is_submitted_for_nobody(machine, monkeypatch):
+    opened, asked, closed = threading.Event(), [], threading.Event()
+    double = machine()
+    monkeypatch.setattr(double, "sample", lambda self, model, **kwargs: asked.append(model))
+    monkeypatch.setattr(double, "close", lambda self: closed.set())
+    graph = double.to_networkx_graph
+    monkeypatch.setattr(double, "to_networkx_graph", lambda self: opened.wait(30) and graph(self))
+    with pytest.raises(AnnealerError, match="nothing came within"):
+        QPU(timeout=0.2).sample(Q, seed=0)
+    opened.set()
+    assert closed.wait(30)
+    assert not asked
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [

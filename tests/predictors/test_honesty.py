@@ -7,7 +7,7 @@ import pytest
 
 from daskhpo.predictors import make_predictor
 
-SPLITS = 12
+SPLITS = 30
 
 
 def r2(targets, forecasts):

@@ -47,7 +47,8 @@ def test_a_value_is_never_forecast_beyond_those_learned(kind, falling):
     curves, targets = falling(30)
     predictor = kind(target="value").fit(curves, targets)
     forecasts = predictor.predict(np.concatenate([curves + 100.0, curves - 100.0]))
-    assert targets.min() <= forecasts.min() and forecasts.max() <= targets.max()
+    assert targets.min() <= forecasts.min()
+    assert forecasts.max() <= targets.max()
 
 
 def test_an_extended_value_goes_on_along_the_line_through_last_values(falling):
@@ -114,7 +115,7 @@ def test_settings_that_cannot_work_are_refused(settings, message):
 
 
 def test_the_papers_row_is_met_by_the_papers_machine_in_the_papers_way(published):
-    """Table 2: 0.890 over 1000 splits; of the first hundred the mean is 0.889."""
+    """Table 2: 0.890, deviation 0.048, over 1000 splits; these are the first hundred of them."""
     curves = published("mlpf")
     curves = np.delete(curves, curves[:, 98].argmax(), axis=0)
     X = Scaling("quantile", quantiles=50).fit(curves[:, :25:2]).transform(curves[:, :25:2])
@@ -125,5 +126,5 @@ def test_the_papers_row_is_met_by_the_papers_machine_in_the_papers_way(published
         ours, others, known, targets = train_test_split(X, y, test_size=0.5, random_state=seed)
         forecasts = machine.fit(ours[:20], known[:20]).predict(others)
         scores.append(r2_score(forecasts, targets))  # the arguments swapped, as in the paper
-    assert np.mean(scores) == pytest.approx(0.890, abs=0.01)
-    assert np.std(scores) == pytest.approx(0.048, abs=0.015)
+    assert np.mean(scores) == pytest.approx(0.895, abs=0.002)
+    assert np.std(scores) == pytest.approx(0.037, abs=0.002)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from daskhpo.exceptions import AnnealerError
 
-__all__ = ["CONNECTION", "ask", "resolve", "without_secrets"]
+__all__ = ["CONNECTION", "answer_to", "ask", "without_secrets"]
 
 T = TypeVar("T")
 
@@ -91,16 +91,24 @@ def ask(service: str, timeout: float, work: Callable[[threading.Event], T]) -> T
     thread.start()
     try:
         thread.join(timeout)
+        late = thread.is_alive()  # asked before it hears that it was given up
     finally:
         given_up.set()
-    if answers:
-        return answers[0]
-    late = f"nothing came within timeout={timeout:g} s, and it is cancelled"
-    raise AnnealerError(f"{service} did not answer: {failures[0] if failures else late}")
+    if late:
+        failures.insert(0, f"nothing came within timeout={timeout:g} s, and it is cancelled")
+    if failures:
+        raise AnnealerError(f"{service} did not answer: {failures[0]}")
+    return answers[0]
 
 
-def resolve(answer: Any, given_up: threading.Event) -> Any:
-    """Wait for a sample set that is still to come; cancel it when nobody waits any longer."""
+def answer_to(question: Callable[[], Any], given_up: threading.Event) -> Any:
+    """Submit a problem and wait for its sample set, as long as somebody waits for it.
+
+    Otherwise it is not submitted, or cancelled: it would be paid for nothing.
+    """
+    if given_up.is_set():
+        raise AnnealerError("given up before it was submitted")
+    answer = question()
     while not answer.done():
         if given_up.wait(0.02):
             cancel = getattr(getattr(answer, "_future", None), "cancel", None)

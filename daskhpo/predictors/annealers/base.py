@@ -71,7 +71,9 @@ class Annealer(Protocol):
         one in its own place.
     """
 
-    backend: Backend
+    @property
+    def backend(self) -> Backend:
+        """What is asked for."""
 
     def sample(self, Q: Array, *, seed: int) -> Samples:
         """Look for low energies of ``Q`` (n, n), upper triangular.

@@ -41,7 +41,8 @@ class Embedded:
     size : int or None
         Of the graph in unit cells; None for the largest machine's, 16 and 15.
     reads : int
-        How often it is annealed, from another random state each time.
+        How often it is annealed, from another random state each time. Chains freeze early, so
+        that single answers are worse than without them; averages of many are less so.
     sweeps : int
         How often each qubit is offered a flip in one read, while the temperature falls.
     strength : float or "auto"

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from daskhpo.exceptions import AnnealerError
-from daskhpo.predictors.annealers.access import CONNECTION, ask, resolve
+from daskhpo.predictors.annealers.access import CONNECTION, answer_to, ask
 from daskhpo.predictors.annealers.base import Backend, Samples
 from daskhpo.predictors.annealers.chains import states_of, to_model
 from daskhpo.predictors.annealers.settings import check_seconds
@@ -82,10 +82,10 @@ class Hybrid:
                     f"time_limit={self.time_limit:g} s: this solver takes {least:g} s or more for "
                     f"{len(Q)} variables"
                 )
-            answer = sampler.sample(model, time_limit=self.time_limit, label="daskhpo")
-            states = states_of(resolve(answer, given_up), len(Q))
+            question = partial(sampler.sample, model, time_limit=self.time_limit, label="daskhpo")
+            answer = answer_to(question, given_up)
             record = self._record(answer.info, sampler)
-        return Samples(*ranked(Q, states), self.backend, record)
+        return Samples(*ranked(Q, states_of(answer, len(Q))), self.backend, record)
 
     def _open(self) -> AbstractContextManager[Any]:
         from dwave.system import LeapHybridSampler

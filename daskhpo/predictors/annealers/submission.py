@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from daskhpo.exceptions import AnnealerError
-from daskhpo.predictors.annealers.access import resolve
+from daskhpo.predictors.annealers.access import answer_to
 from daskhpo.predictors.annealers.base import Backend, Samples
 from daskhpo.predictors.annealers.chains import through_chains
 from daskhpo.predictors.annealers.settings import Strength
@@ -55,8 +56,9 @@ def submit(
     info: dict[str, Any] = {}
 
     def anneal(model: Any, torque: float) -> Any:
-        answer = sampler.sample(model, num_reads=asking.reads, label="daskhpo")
-        info.update(resolve(answer, given_up).info)
+        question = partial(sampler.sample, model, num_reads=asking.reads, label="daskhpo")
+        answer = answer_to(question, given_up)
+        info.update(answer.info)
         return answer
 
     graph = sampler.to_networkx_graph()
