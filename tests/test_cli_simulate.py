@@ -174,9 +174,8 @@ def test_advice_is_obeyed_and_the_table_says_how_often_it_was_wrong(curves):
     done = call("simulate", curves, *ADVISED, "--advice", "obey(delta=0.2, labels=8)")
     assert done.exit_code == 0, done.output
     assert "predictor last_drop\n" in done.output
-    assert (
-        "advice obey(delta=0.2, audit=0.1, looks=3, grace=0, order=value, labels=8)" in done.output
-    )
+    told = "obey(delta=0.2, audit=0.05, looks=15, confirm=2, grace=0, order=value, labels=8)"
+    assert f"advice {told}" in done.output
     rows = {line[:24].strip(): line[24:].split() for line in done.output.splitlines()}
     assert float(rows["stopped by advice"][0]) > 1
     assert rows["of these wrong"][0].endswith("%")

@@ -1,10 +1,11 @@
 """Advice: whether a trial between two milestones is worth the way to the next one.
 
-A look, half way from milestone 8 to 16 of stopping ASHA, of which one in two goes on::
+Two looks on the way from milestone 8 to 16 of stopping ASHA, of which one in two goes on::
 
-    step 12: forecast for step 16: 0.58, at best 0.53 (20 curves, delta 0.1)
-             to be among the best half there: 0.47
-             0.53 > 0.47: advice to stop; one time in ten it is not followed, to see if it is right
+    step 11: forecast for step 16: 0.60, at best 0.54 (20 curves); to be among the best half: 0.47
+             0.54 > 0.47: doubted
+    step 12: forecast for step 16: 0.58, at best 0.53: advice to stop
+             one time in twenty it is not followed, to see whether it is right
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Advice:
     bar : float
         What it has to reach there in order to go on, as things stood.
     heard : str
-        ``""`` no objection; else it was advised to stop, and that was ``"obeyed"``, ``"logged"``
+        ``""`` no objection; ``"doubted"`` it was advised to stop, and not yet confirmed;
+        else it was advised to stop, and that was ``"obeyed"``, ``"logged"``
         or, to see whether it is right, ``"audited"``. ``"ranked"`` where it was not about a stop:
         the forecast moved the trial's place among those that wait.
     delta : float
@@ -102,14 +104,15 @@ class Adviser:
     mode a trial that it advises to stop leaves its worker at once, and its forecast stands on the
     rung in its place, so that the bar for all others is what it would have been.
 
-    It looks at a trial ``looks`` times on the way to a milestone, evenly spread. The advice is to
-    stop if the smallest value that can be expected there, the forecast less a margin that one in
-    ``1 / delta`` forecasts exceeds, is above the bar. There is none before ``labels`` trials have
-    come to a milestone, or while the predictor forecasts worse than the last value less the median
-    drop does, out of fold. For later milestones, to which fewer have come, it is the median drop
-    that is trusted, with margins of an earlier stretch. A share ``audit`` of the stops, drawn at
-    random, is not carried out: where those turn out wrong more often than ``delta``, margins are
-    widened.
+    It looks at a trial up to ``looks`` times on the way to a milestone, evenly spread. The advice
+    is to stop if, at ``confirm`` looks in a row, the smallest value that can be expected there is
+    above the bar: the forecast less a margin that a share ``confirm * delta`` of such forecasts
+    exceeds. A single look may fall on a step where the curve jumps. There is no advice before
+    ``labels`` trials have come to a milestone, or while the predictor forecasts worse than the
+    last value less the median drop does, out of fold. For later milestones, to which fewer have
+    come, it is the median drop that is trusted, with margins of an earlier stretch. A share
+    ``audit`` of the stops, drawn at random, is not carried out: where those turn out wrong more
+    often than ``delta``, margins are widened.
 
     Parameters
     ----------
@@ -122,7 +125,10 @@ class Adviser:
     audit : float
         Share of stops that are not carried out.
     looks : int
-        Decision points between two milestones, fewer where there are not so many steps.
+        Decision points between two milestones, fewer where there are not so many steps; each has
+        a model of its own.
+    confirm : int, optional
+        Looks in a row that have to say so before a trial is stopped; by default two, if there are.
     labels : int
         Curves needed before anything is said, at least 4.
     grace : int
@@ -160,8 +166,9 @@ class Adviser:
         *,
         mode: str = "log",
         delta: float = 0.1,
-        audit: float = 0.1,
-        looks: int = 3,
+        audit: float = 0.05,
+        looks: int = 15,
+        confirm: int | None = None,
         labels: int = 15,
         grace: int = 0,
         order: str = "value",
@@ -175,6 +182,10 @@ class Adviser:
             )
         _check(mode, delta, audit, order)
         check_integer("looks", looks)
+        confirm = min(2, looks) if confirm is None else confirm
+        check_integer("confirm", confirm)
+        if confirm > looks:
+            raise SchedulerError(f"confirm={confirm}: must not be above looks={looks}")
         check_integer("labels", labels, least=4)
         check_integer("grace", grace, least=0)
         check_integer("seed", seed, least=0)
@@ -182,12 +193,15 @@ class Adviser:
         self.delta = delta
         self.audit = audit
         self.looks = looks
+        self.confirm = confirm
         self.grace = grace
         self.order = order
         self.seed = seed
         self.forecaster = Forecaster(predictor, labels=labels)
         self.tally = Tally()
         self._looked: dict[int, int] = {}  # {trial: the last decision point that was used}
+        # {trial: (milestone that the last look denied it, how many in a row did)}
+        self._doubted: dict[int, tuple[int, int]] = {}
 
     @property
     def delta_now(self) -> float:
@@ -195,6 +209,11 @@ class Adviser:
         tally = self.tally
         rate = (tally.wrong + 2 * self.delta) / (tally.audits + 2)
         return self.delta * min(1.0, self.delta / rate)
+
+    @property
+    def _delta_of_a_look(self) -> float:
+        """Several in a row have to say so: each may be wrong as many times more often."""
+        return min(0.5, self.confirm * self.delta_now)
 
     def begin(self, number: int, static: Array) -> None:
         """Note what does not change while a trial trains: its encoded parameters."""
@@ -220,7 +239,7 @@ class Adviser:
         point = self._point(number, step, bar)
         if point is None:
             return None
-        delta, ask = self.delta_now, self.forecaster.forecast
+        delta, ask = self._delta_of_a_look, self.forecaster.forecast
         coming = ask(number, point, target=bar.milestone, delta=delta)
         end = None
         if bar.milestone < max_step:
@@ -230,8 +249,13 @@ class Adviser:
     def advise(self, number: int, said: Forecasts, bar: Bar) -> Advice:
         """Weigh forecasts against the bar; notes what is done about it."""
         self._looked[number] = said.next.step
-        stop = said.next.open and said.next.at_best > bar.value
-        heard = self._hear(number, bar.milestone) if stop else ""
+        milestone, times = self._doubted.pop(number, (0, 0))
+        heard = ""
+        if said.next.open and said.next.at_best > bar.value:
+            times = times + 1 if milestone == bar.milestone else 1
+            self._doubted[number] = (bar.milestone, times)
+            sure = times >= self.confirm
+            heard = self._hear(number, bar.milestone) if sure else "doubted"
         return Advice(said.next, bar.value, heard, self.delta_now, said.end)
 
     def outlook(self, number: int, step: int, bar: Bar) -> Forecasts | None:
@@ -239,7 +263,7 @@ class Adviser:
         if bar.after is None or step >= bar.after or bar.milestone < self.grace:
             return None
         ask = self.forecaster.forecast
-        beyond = ask(number, bar.milestone, target=bar.after, delta=self.delta_now)
+        beyond = ask(number, bar.milestone, target=bar.after, delta=self._delta_of_a_look)
         return None if beyond is None else Forecasts(beyond)
 
     def rank(self, said: Forecasts) -> Advice:
@@ -249,10 +273,11 @@ class Adviser:
     def forget(self, number: int) -> None:
         """Note that a trial is over before its milestone: nobody learns if advice was right."""
         self.tally.open.pop(number, None)
+        self._doubted.pop(number, None)
 
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON; a predictor by its line."""
-        names = ("mode", "delta", "audit", "looks", "grace", "order", "seed")
+        names = ("mode", "delta", "audit", "looks", "confirm", "grace", "order", "seed")
         settings: dict[str, Any] = {"predictor": predictor_name(self.forecaster.predictor)}
         return settings | {n: getattr(self, n) for n in names} | {"labels": self.forecaster.labels}
 

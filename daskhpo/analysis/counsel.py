@@ -81,6 +81,7 @@ class Counsel:
         self._settled = (0, 0)  # advice not followed that was seen through, and the wrong one of it
         self._spared = 0  # where it was first advised to stop, and went on; 0: it was not
         self._step = 0  # its last report
+        self._silent = 0  # milestone for which the last look had no objection; 0: it had one
 
     def hear(self, fact: Fact) -> list[str]:
         """Take in a fact of the campaign; returns what there is to say of a report of the trial."""
@@ -96,11 +97,18 @@ class Counsel:
         if self._spared and self._settled[0] > before[0]:
             said.append(self._turned_out(wrong=self._settled[1] > before[1]))
         if "advice" in fact:
-            said.append(self._advice(fact))
+            if not self._repeats(fact["advice"]):
+                said.append(self._advice(fact))
         elif "evidence" not in fact:
             said += self._nothing(fact["step"])
         self._step = fact["step"]
         return said
+
+    def _repeats(self, advice: Mapping[str, Any]) -> bool:
+        """Whether the look before, on the same stretch, had no objection either."""
+        silent = advice["target"] if advice["heard"] == "" else 0
+        before, self._silent = self._silent, silent
+        return silent > 0 and silent == before
 
     def _learn(self, fact: Fact) -> None:
         key = (fact["step"], fact["target"])
@@ -135,11 +143,16 @@ class Counsel:
                 return f"{said}, {self._moved(fact)}"
             case "":
                 return f"{self._forecast(advice)}, where {self._needed(advice)}: {_silence(advice)}"
-            case heard:
-                self._spared = self._spared or fact["step"]
-        follows = "only logged" if heard == "logged" else "not followed, to see if it is right"
+            case "doubted":
+                what = "it would stop the trial if the next look says so too"
+            case "logged":
+                what = "it advises to stop, which is only logged"
+            case _:
+                what = "it advises to stop, which is not followed, to see if it is right"
+        if advice["heard"] != "doubted":
+            self._spared = self._spared or fact["step"]
         said = f"{self._forecast(advice)}{self._at_best(advice)}, where {self._needed(advice)}"
-        return f"{said} {self._basis(advice)}: it advises to stop, which is {follows}"
+        return f"{said} {self._basis(advice)}: {what}"
 
     def _off(self, fact: Fact) -> str:
         """How the trial was taken off, and by which forecast."""

@@ -37,7 +37,7 @@ class Stops:
     >>> from daskhpo.simulate import Problem, Rows, simulate
     >>> curves = [[4.0 + x, 2.0 + x, 1.0 + x] for x in range(20)]
     >>> source = Rows(Problem("made up", "loss", [{"x": x} for x in range(20)], curves))
-    >>> adviser = make_adviser("last_drop", {"mode": "obey", "labels": 4, "delta": 0.2})
+    >>> adviser = make_adviser("last_drop", {"mode": "obey", "labels": 4, "delta": 0.2, "looks": 2})
     >>> run = simulate(source, "fifo", adviser=adviser)
     >>> run.stopped > 5, run.wrong
     (True, 0)

@@ -42,7 +42,9 @@ class Says:
 
 
 def new(says=None, **settings):
-    adviser = Adviser("last_drop", **{"mode": "obey", "audit": 0.0} | settings)
+    adviser = Adviser(
+        "last_drop", **{"mode": "obey", "audit": 0.0, "looks": 3, "confirm": 1} | settings
+    )
     adviser.forecaster = says or Says()
     return adviser
 
@@ -390,3 +392,59 @@ def test_its_settings_make_it_again():
     assert again.settings() == adviser.settings()
     assert repr(again) == repr(adviser)
     assert adviser.settings()["predictor"] == "svr(C=1.75)"
+
+
+# ---------------------------------------------------------------------- looks in a row
+
+
+def hear(adviser, *values, bar):
+    """What looks come to at which such values are forecast, one after another."""
+    heard = []
+    for step, value in enumerate(values, start=1):
+        adviser.forecaster = Says(value)
+        heard.append(advise(adviser, 0, bar, step=step).heard)
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("values", "heard"),
+    [
+        ((0.9, 0.9), ["doubted", "obeyed"]),
+        ((0.9, 0.1, 0.9, 0.9), ["doubted", "", "doubted", "obeyed"]),
+        ((0.1, 0.9, 0.1), ["", "doubted", ""]),
+    ],
+)
+def test_a_stop_takes_two_looks_in_a_row(values, heard):
+    adviser = new(looks=15, confirm=2)
+    assert hear(adviser, *values, bar=Bar(0, 16, 0.5)) == heard
+
+
+def test_a_doubt_does_not_outlive_its_milestone():
+    adviser = new(looks=15, confirm=2)
+    assert hear(adviser, 0.9, bar=Bar(0, 16, 0.5)) == ["doubted"]
+    assert hear(adviser, 0.9, bar=Bar(16, 32, 0.5)) == ["doubted"]
+
+
+def test_by_default_two_have_to_say_so_where_there_are_two():
+    assert Adviser("last_drop").confirm == 2
+    assert Adviser("last_drop", looks=1).confirm == 1
+
+
+def test_more_looks_in_a_row_than_there_are_is_refused():
+    with pytest.raises(SchedulerError, match=r"confirm=3: must not be above looks=2"):
+        Adviser("last_drop", looks=2, confirm=3)
+
+
+@pytest.mark.parametrize(("confirm", "asked"), [(1, 0.1), (2, 0.2), (9, 0.5)])
+def test_each_of_several_looks_may_be_wrong_as_many_times_more_often(confirm, asked):
+    adviser = new(looks=9, confirm=confirm)
+    deltas = []
+
+    class Listens(Says):
+        def forecast(self, number, step, *, target, delta):
+            deltas.append(delta)
+            return super().forecast(number, step, target=target, delta=delta)
+
+    adviser.forecaster = Listens()
+    adviser.forecasts(0, 1, Bar(0, 10, 0.5), 100)
+    assert set(deltas) == {asked}

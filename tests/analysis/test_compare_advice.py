@@ -15,7 +15,7 @@ from daskhpo.exceptions import DaskhpoError
 from daskhpo.simulate import Problem, Rows, simulate
 from daskhpo.simulate.choosing import make_adviser, make_speeds
 
-OBEY = {"mode": "obey", "labels": 6, "delta": 0.2, "audit": 0.0}
+OBEY = {"mode": "obey", "labels": 6, "delta": 0.2, "audit": 0.0, "looks": 3, "confirm": 1}
 ADVISED = {"type": "fifo", "predictor": "last_drop", "advice": OBEY}
 
 

@@ -238,7 +238,7 @@ def grown(make, request):
         "learned": {"type": "asha", **ladder},
         "fifo": {"type": "fifo", "max_step": 16},
     }[request.param]
-    advice = OBEY | {"looks": 3, "labels": 10, "audit": 0.3}
+    advice = OBEY | {"looks": 3, "confirm": 1, "labels": 10, "audit": 0.3}
     made = make(scheduler=scheduler, predictor="last_drop", advice=advice)
     rng = np.random.default_rng(1)
     falls = 3 / np.arange(1, 17)
@@ -320,3 +320,18 @@ def test_the_best_of_a_rung_is_a_value_that_was_reported(grown):
     values = {value for curve in curves for value in curve}
     for row in summary(made.study, made.campaign).rungs:
         assert math.isnan(row.best) or row.best in values
+
+
+def test_looks_without_objection_are_told_once_a_stretch_and_doubts_each_time(make):
+    made = make(
+        scheduler=STOPPING | {"max_step": 64, "min_step": 32},
+        predictor="last_drop",
+        advice=OBEY | {"looks": 3, "confirm": 2},
+    )
+    made.train(*([value] * 64 for value in (0.1, 0.2, 0.3, 0.4, 0.5)))
+    made.train([0.05] * 64)
+    made.train([0.05] * 8 + [9.0] * 56)
+    quiet, cut = (told(made, number) for number in (5, 6))
+    assert quiet.count("no objection") == 1  # of three looks; nobody has learned of the end yet
+    assert "would stop the trial if the next look says so too" in cut
+    assert made.study.trials[6].step == 24

@@ -26,7 +26,7 @@ TOKEN = "DEV-" + "0123456789abcdef" * 3  # of the form of a real one
 
 # First the good ones, so that the others have something to be compared with.
 POINTS = [{"x": 0.3 + 0.02 * n} for n in range(8)] + [{"x": 0.7 + 0.01 * n} for n in range(16)]
-KEEN = {"mode": "obey", "labels": 5, "delta": 0.2, "audit": 0.0}
+KEEN = {"mode": "obey", "labels": 5, "delta": 0.2, "audit": 0.0, "looks": 3, "confirm": 1}
 
 
 def tuner_at(path, objective=objectives.steady, **settings):

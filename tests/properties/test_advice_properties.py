@@ -290,7 +290,7 @@ def test_who_knows_the_future_saves_steps_and_changes_nothing_else(form, looks, 
     steps = np.arange(1, form["max_step"] + 1)
     curves = rng.random((trials, 1)) + rng.exponential(1.0, (trials, 1)) / steps
     curves += 0.05 * rng.random(curves.shape)
-    adviser = Adviser("last_drop", mode="obey", audit=0.0, looks=looks)
+    adviser = Adviser("last_drop", mode="obey", audit=0.0, looks=looks, confirm=1)
     adviser.forecaster = Oracle(curves)
     alone, advised = campaign(form, curves), campaign(form, curves, adviser)
     assert rungs(advised) == rungs(alone)
@@ -310,7 +310,7 @@ def test_who_knows_the_future_really_saves_some():
     curves = rng.random((60, 1)) + 1 / np.arange(1, 33)
     for form in ({"eta": 2, "mode": "stop"}, {"eta": 2}, {}):
         form = {"type": "asha", "max_step": 32, "min_step": 4, **form}
-        adviser = Adviser("last_drop", mode="obey", audit=0.0)
+        adviser = Adviser("last_drop", mode="obey", audit=0.0, looks=3, confirm=1)
         adviser.forecaster = Oracle(curves)
         advised, alone = campaign(form, curves, adviser), campaign(form, curves)
         assert advised.steps < 0.9 * alone.steps, form

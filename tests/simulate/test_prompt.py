@@ -57,14 +57,16 @@ def run(adviser=None, scheduler="asha(eta=2, min_step=4, mode=stop)"):
 
 def test_a_simulated_campaign_that_obeys_saves_steps_and_finds_the_same():
     alone, _ = run()
-    advised, facts = run(Adviser("last_drop", mode="obey", audit=0.0))
+    advised, facts = run(Adviser("last_drop", mode="obey", audit=0.0, looks=3, confirm=1))
     assert advised.trained < 0.9 * alone.trained
     assert advised.rank == alone.rank == 0
     assert any(fact.get("advice", {}).get("heard") == "obeyed" for fact in facts)
 
 
 def test_the_same_arguments_give_the_same_facts():
-    first, second = (run(Adviser("last_drop", mode="obey", audit=0.3))[1] for _ in range(2))
+    first, second = (
+        run(Adviser("last_drop", mode="obey", audit=0.3, looks=3, confirm=1))[1] for _ in range(2)
+    )
     assert first == second
 
 

@@ -63,7 +63,9 @@ def test_a_stop_before_the_end_is_measured_at_the_end():
 
 def test_a_trial_that_is_stopped_twice_counts_once():
     given = random_problem(rows=40, steps=16)
-    adviser = make_adviser("last_drop", "obey(labels=4, delta=0.4, audit=0)", seed=0)
+    adviser = make_adviser(
+        "last_drop", "obey(labels=4, delta=0.4, audit=0, looks=3, confirm=1)", seed=0
+    )
     facts = []
     found = simulate(Rows(given), "asha", adviser=adviser, emit=facts.append, seed=1)
     stopped = [f["number"] for f in facts if f.get("advice", {}).get("heard") == "obeyed"]

@@ -19,7 +19,7 @@ from daskhpo.testing import standing
 POINTS = [{"x": 0.3 + 0.02 * n} for n in range(8)] + [{"x": 0.7 + 0.01 * n} for n in range(12)]
 STOPPING = ASHA(max_step=16, min_step=4, eta=2, mode="stop")
 PROMOTING = ASHA(max_step=16, min_step=4, eta=2)
-KEEN = {"mode": "obey", "labels": 5, "delta": 0.2, "audit": 0.0}
+KEEN = {"mode": "obey", "labels": 5, "delta": 0.2, "audit": 0.0, "looks": 3, "confirm": 1}
 
 
 @pytest.fixture

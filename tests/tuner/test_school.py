@@ -69,7 +69,10 @@ class Class:
         self.facts = []
         self.told = queue.SimpleQueue()
         self.client = Client()
-        self.adviser = Adviser(predictor, **{"mode": "obey", "labels": 4, "delta": 0.2} | advice)
+        self.adviser = Adviser(
+            predictor,
+            **{"mode": "obey", "labels": 4, "delta": 0.2, "looks": 3, "confirm": 1} | advice,
+        )
         scheduler = ASHA(max_step=16, min_step=4, eta=2, mode="stop")
         self.study = Study(
             LINE,
