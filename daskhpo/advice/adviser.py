@@ -210,10 +210,12 @@ class Adviser:
         rate = (tally.wrong + 2 * self.delta) / (tally.audits + 2)
         return self.delta * min(1.0, self.delta / rate)
 
-    @property
-    def _delta_of_a_look(self) -> float:
-        """Several in a row have to say so: each may be wrong as many times more often."""
-        return min(0.5, self.confirm * self.delta_now)
+    def share_of_a_look(self, delta: float) -> float:
+        """How often one look may be wrong for stops to be so at most ``delta`` of the time.
+
+        Several in a row have to say so: each may be wrong as many times more often.
+        """
+        return min(0.5, self.confirm * delta)
 
     def begin(self, number: int, static: Array) -> None:
         """Note what does not change while a trial trains: its encoded parameters."""
@@ -239,7 +241,7 @@ class Adviser:
         point = self._point(number, step, bar)
         if point is None:
             return None
-        delta, ask = self._delta_of_a_look, self.forecaster.forecast
+        delta, ask = self.share_of_a_look(self.delta_now), self.forecaster.forecast
         coming = ask(number, point, target=bar.milestone, delta=delta)
         end = None
         if bar.milestone < max_step:
@@ -262,8 +264,8 @@ class Adviser:
         """Forecast the way beyond the milestone that the trial has come to, for its rank there."""
         if bar.after is None or step >= bar.after or bar.milestone < self.grace:
             return None
-        ask = self.forecaster.forecast
-        beyond = ask(number, bar.milestone, target=bar.after, delta=self._delta_of_a_look)
+        delta, ask = self.share_of_a_look(self.delta_now), self.forecaster.forecast
+        beyond = ask(number, bar.milestone, target=bar.after, delta=delta)
         return None if beyond is None else Forecasts(beyond)
 
     def rank(self, said: Forecasts) -> Advice:

@@ -188,8 +188,10 @@ class Counsel:
 
     def _at_best(self, advice: Mapping[str, Any]) -> str:
         """What the trial may reach, for all that is known of such forecasts."""
+        assert self._adviser is not None  # whose advice it is
         best = number(self._sign * (advice["value"] - advice["margin"]))
-        return f", at best {best} but for {100 * advice['delta']:.3g}% of such forecasts"
+        share = self._adviser.share_of_a_look(advice["delta"])
+        return f", at best {best} but for {100 * share:.3g}% of such forecasts"
 
     def _needed(self, advice: Mapping[str, Any]) -> str:
         if advice["bar"] is None:

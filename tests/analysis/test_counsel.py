@@ -334,4 +334,5 @@ def test_looks_without_objection_are_told_once_a_stretch_and_doubts_each_time(ma
     quiet, cut = (told(made, number) for number in (5, 6))
     assert quiet.count("no objection") == 1  # of three looks; nobody has learned of the end yet
     assert "would stop the trial if the next look says so too" in cut
+    assert "but for 40% of such forecasts" in cut  # two looks at delta=0.2
     assert made.study.trials[6].step == 24
