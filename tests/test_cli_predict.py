@@ -197,3 +197,15 @@ def test_campaigns_are_written_and_drawn(store, tmp_path):
 )
 def test_a_wrong_campaign_is_told_what_is_allowed(store, options, message):
     assert message in call("hyperband", store, *options, code=2).stderr
+
+
+@pytest.mark.parametrize("command", ["evaluate", "hyperband"])
+def test_without_annealers_the_default_list_says_what_it_leaves_out(store, command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dwave", None)
+    monkeypatch.setitem(sys.modules, "dwave.samplers", None)
+    few = ("--splits", 2) if command == "evaluate" else ("--seeds", 1, "--algorithms", "swift")
+    done = CliRunner().invoke(main, ["predict", command, str(store), *map(str, few)])
+    assert done.exit_code == 0, done.output
+    assert "left out: qubo_svr, which needs pip install 'daskhpo[annealing]'" in done.stderr
+    assert "qubo_svr" not in done.stdout
+    assert "svr" in done.stdout

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from daskhpo.analysis.prediction import Protocol
-from daskhpo.analysis.prediction_models import MANNERS, Manners, lines_of, named, usual_splits
+from daskhpo.analysis.prediction_models import (
+    MANNERS,
+    Manners,
+    feasible,
+    lines_of,
+    named,
+    usual_splits,
+)
 from daskhpo.analysis.prediction_pool import Watch, each
 from daskhpo.exceptions import CampaignError
 from daskhpo.naming import describe
@@ -148,7 +155,7 @@ def contenders(
         if algorithm not in ALGORITHMS:
             raise CampaignError(f"algorithms: {algorithm!r}: {nearest(algorithm, ALGORITHMS)}")
     found: dict[str, Contender] = {}
-    given = DEFAULTS[protocol] if text is None else text
+    given = feasible(DEFAULTS[protocol]) if text is None else text
     lines = [named(line, _MANNERS[protocol]) for line in lines_of(given)]
     if not lines:
         raise CampaignError("models: none given; name at least one, such as 'last_drop'")

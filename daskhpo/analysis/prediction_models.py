@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ __all__ = [
     "MANNERS",
     "Manners",
     "Model",
+    "annealing",
+    "feasible",
     "lines_of",
     "named",
     "parse_models",
@@ -33,6 +36,29 @@ DEFAULTS: Mapping[Protocol, str] = {
         "nu_svr@80,ensemble(predictor=qubo_svr)"
     ),
 }
+
+
+def feasible(defaults: str) -> str:
+    """Leave those out of a default list that want an annealer, where none is installed.
+
+    What is asked for by name is not left out: it says what is missing.
+
+    Examples
+    --------
+    >>> feasible("svr,last_value")
+    'svr,last_value'
+    """
+    if annealing():
+        return defaults
+    return ",".join(line for line in lines_of(defaults) if "qubo_svr" not in line)
+
+
+def annealing() -> bool:
+    """Whether dwave-samplers is installed, the package of simulated annealing."""
+    try:
+        return importlib.util.find_spec("dwave.samplers") is not None
+    except (ImportError, ValueError):  # its parent is missing, or was barred
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +156,7 @@ def parse_models(
     """
     found: dict[str, Model] = {}
     given: set[str] = set()
-    for line in lines_of(DEFAULTS[protocol] if text is None else text):
+    for line in lines_of(feasible(DEFAULTS[protocol]) if text is None else text):
         model, *match = (_model(each, protocol, train, splits) for each in _with_match(line))
         if model.name in given:
             raise CampaignError(f"models: {model.name!r} is named twice")

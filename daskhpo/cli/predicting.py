@@ -169,6 +169,7 @@ def evaluate(
     from daskhpo.analysis.prediction_runs import Plan
     from daskhpo.analysis.prediction_runs import evaluate as run
 
+    _say_what_is_left_out(models)
     named = parse_models(models, protocol=Protocol(protocol), train=train, splits=splits)
     plan = Plan(named, Protocol(protocol), fractions=fractions or (), **asked)
     _prepare(out)
@@ -245,6 +246,7 @@ def hyperband(
     from daskhpo.analysis.prediction_hyperband import contenders, run_campaigns
 
     wanted = [name.strip() for name in algorithms.split(",")]
+    _say_what_is_left_out(models)
     chosen = contenders(models, wanted, protocol=Protocol(protocol), seeds=seeds)
     _prepare(out)
     problems = _opened(curves, drop_incomplete)
@@ -298,3 +300,10 @@ def _watch(things: str) -> Any:
         click.echo(f"\r\x1b[K{done} of {of} {things}", err=True, nl=done == of)
 
     return told
+
+
+def _say_what_is_left_out(models: str | None) -> None:
+    from daskhpo.analysis.prediction_models import annealing
+
+    if models is None and not annealing():
+        click.echo("left out: qubo_svr, which needs pip install 'daskhpo[annealing]'", err=True)
