@@ -30,9 +30,10 @@ class Forecast:
     simple : float
         What the last value less the median drop says: the baseline's forecast.
     margin : float
-        So much too high were all but a share ``delta`` of such forecasts, each of a curve that its
-        model had not seen (split conformal prediction). ``value - margin`` is what the trial
-        reaches at the best, with an error rate of about ``delta``.
+        So much too high were all but a certain share of such forecasts, each of a curve that its
+        model had not seen (split conformal prediction); the share is
+        :meth:`~daskhpo.advice.Adviser.share_of_a_look`. ``value - margin`` is what the trial
+        reaches at the best, with an error rate of about that.
     labels : int
         How many curves to ``target`` it was learned from.
     error, baseline : float

@@ -133,7 +133,7 @@ class QUBOSVR(Configured):
             rng = np.random.default_rng(self.seed)
             chosen = np.sort(rng.choice(len(curves), self.most, replace=False))
             curves, targets = curves[chosen], targets[chosen]
-        self._inputs, self._outputs = _scaling(self.scaling), _scaling(self.scaling)
+        self._inputs, self._outputs = Scaling(self.scaling), Scaling(self.scaling)
         X = self._inputs.fit(curves).transform(curves)
         y = self._outputs.fit(targets).transform(targets)
         self._machine, told = self._train(dual, annealer, X, y)
@@ -153,7 +153,7 @@ class QUBOSVR(Configured):
 
     def _checked(self) -> tuple[Dual, Annealer | None]:
         dual = Dual(self.bits, self.base, self.k0, self.xi, self.epsilon, self.gamma, self.beta)
-        _scaling(self.scaling)
+        Scaling(self.scaling)
         for name, known in (("combine", COMBINATIONS), ("offset", OFFSETS)):
             if (value := getattr(self, name)) not in known:
                 raise PredictorError(f"{name}={value!r}: {nearest(value, known)}")
@@ -216,22 +216,6 @@ class _Machine:
     def forecast(self, X: Array) -> Array:
         found: Array = self.dual.kernel(X, self.X) @ self.signed + self.b
         return found
-
-
-class _AsItIs:
-    """What stands in for a scaling where there is none."""
-
-    def fit(self, X: Array) -> Self:
-        return self
-
-    def transform(self, X: Array) -> Array:
-        return X
-
-    inverse = transform
-
-
-def _scaling(kind: Kind | None) -> Scaling | _AsItIs:
-    return _AsItIs() if kind is None else Scaling(kind)
 
 
 def _solve(dual: Dual, X: Array, y: Array) -> tuple[_Machine, dict[str, Any]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 from daskhpo.exceptions import PredictorError
 from daskhpo.predictors.base import Array, Configured
@@ -15,7 +16,34 @@ __all__ = ["SVR", "NuSVR"]
 _FEATURES: tuple[Part, ...] = ("prefix", "differences")
 
 
-class SVR(Configured):
+class _OnCurves(Configured):
+    """A machine of scikit-learn between the scalings of a :class:`Machine`."""
+
+    def fit(self, curves: Array, targets: Array, static: Array | None = None) -> Self:
+        """Learn from ``curves`` (n, d), ``targets`` (n,) and, where it is a feature, ``static``.
+
+        Raises
+        ------
+        PredictorError
+            If there are fewer than two curves, shapes differ or a number is not finite.
+        """
+        self._machine = self._checked().fit(self._estimator(), curves, targets, static)
+        return self
+
+    def predict(self, curves: Array, static: Array | None = None) -> Array:
+        """Forecast (m,) from ``curves`` (m, d) and ``static`` (m, p)."""
+        return self._machine.predict(curves, static)
+
+    @abstractmethod
+    def _checked(self) -> Machine:
+        """The scalings around it, if all arguments are allowed."""
+
+    @abstractmethod
+    def _estimator(self) -> Any:
+        """A new one of scikit-learn."""
+
+
+class SVR(_OnCurves):
     """Support vector regression with a radial kernel.
 
     Use it where twenty to a few hundred curves are known. By default it learns what a curve
@@ -86,23 +114,10 @@ class SVR(Configured):
         self.mend = mend
         self._checked()
 
-    def fit(self, curves: Array, targets: Array, static: Array | None = None) -> Self:
-        """Learn from ``curves`` (n, d), ``targets`` (n,) and, where it is a feature, ``static``.
-
-        Raises
-        ------
-        PredictorError
-            If there are fewer than two curves, shapes differ or a number is not finite.
-        """
+    def _estimator(self) -> Any:
         from sklearn import svm
 
-        estimator = svm.SVR(C=self.C, epsilon=self.epsilon, gamma=self.gamma)
-        self._machine = self._checked().fit(estimator, curves, targets, static)
-        return self
-
-    def predict(self, curves: Array, static: Array | None = None) -> Array:
-        """Forecast (m,) from ``curves`` (m, d) and ``static`` (m, p)."""
-        return self._machine.predict(curves, static)
+        return svm.SVR(C=self.C, epsilon=self.epsilon, gamma=self.gamma)
 
     def _checked(self) -> Machine:
         check_number("C", self.C, above=0.0)
@@ -110,7 +125,7 @@ class SVR(Configured):
         return _machine(self)
 
 
-class NuSVR(Configured):
+class NuSVR(_OnCurves):
     """Support vector regression that finds its own tolerance of errors.
 
     Use it as :class:`SVR`, where the noise of targets is not known: ``nu`` says how many curves
@@ -165,23 +180,10 @@ class NuSVR(Configured):
         self.mend = mend
         self._checked()
 
-    def fit(self, curves: Array, targets: Array, static: Array | None = None) -> Self:
-        """Learn from ``curves`` (n, d), ``targets`` (n,) and, where it is a feature, ``static``.
-
-        Raises
-        ------
-        PredictorError
-            If there are fewer than two curves, shapes differ or a number is not finite.
-        """
+    def _estimator(self) -> Any:
         from sklearn import svm
 
-        estimator = svm.NuSVR(C=self.C, nu=self.nu, gamma=self.gamma)
-        self._machine = self._checked().fit(estimator, curves, targets, static)
-        return self
-
-    def predict(self, curves: Array, static: Array | None = None) -> Array:
-        """Forecast (m,) from ``curves`` (m, d) and ``static`` (m, p)."""
-        return self._machine.predict(curves, static)
+        return svm.NuSVR(C=self.C, nu=self.nu, gamma=self.gamma)
 
     def _checked(self) -> Machine:
         check_number("C", self.C, above=0.0)
