@@ -7,17 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from daskhpo.exceptions import PredictorError
 from daskhpo.predictors import make_predictor, predictor_name
 from daskhpo.predictors.base import Array, Configured, Predictor
-from daskhpo.predictors.cleaning import mend
+from daskhpo.predictors.cleaning import mend, setbacks
 from daskhpo.predictors.features import check_curves, check_known
 from daskhpo.predictors.folds import out_of_fold
+from daskhpo.predictors.last_value import LastDrop, LastValue
+from daskhpo.predictors.linear import LinearOnLast
 
 __all__ = ["Auto"]
 
 _CANDIDATES = (
+    "last_value",
     "last_drop",
     "linear",
     "nu_svr",
@@ -25,6 +29,7 @@ _CANDIDATES = (
     "nu_svr(target=extended)",
 )
 _LEAST = 0.01  # weights below are not worth the time of a forecast
+_DOUBT = 2.0  # times the noise of drops: a setback of as much counts as half a curve
 
 
 class Auto(Configured):
@@ -34,7 +39,10 @@ class Auto(Configured):
     to problem and with the share of the curve that is known, and twenty curves do not say for
     sure; an average of those that seem good is safer than the one that seems best. The mean of
     the targets is always among them, for problems where the beginning of a curve says little.
-    Curves that restarted are mended first, see :func:`~daskhpo.predictors.cleaning.mend`.
+
+    Curves that restarted are mended first, see :func:`~daskhpo.predictors.cleaning.mend`. To
+    their last value is added what they will not have made good again: what
+    :func:`~daskhpo.predictors.cleaning.setbacks` expects, times a factor that is learned.
 
     Parameters
     ----------
@@ -54,8 +62,11 @@ class Auto(Configured):
         Of each candidate's forecast; they sum to 1.
     chosen_ : str
         The candidate with the largest weight.
+    setback_ : float
+        That factor: from 0, all curves that restarted came back, to 2; 1 as long as none of them
+        says otherwise.
     record : dict
-        The three, as JSON data.
+        The four, as JSON data.
 
     Raises
     ------
@@ -65,7 +76,10 @@ class Auto(Configured):
     Notes
     -----
     Weights are in proportion to ``error ** -sqrt(n)`` for n curves: the more there are, the more
-    the errors out of fold are believed.
+    the errors out of fold are believed. To the error of a candidate that sees more of a curve
+    than its last value is added the standard error of its difference from the best one that does
+    not (the rule of one standard error, Breiman et al., Classification and Regression Trees):
+    what may be luck earns it no weight.
 
     Examples
     --------
@@ -98,21 +112,24 @@ class Auto(Configured):
             If there are fewer than two curves, shapes differ or a number is not finite.
         """
         curves, targets, static = check_known(curves, targets, static)
-        curves = mend(curves)
+        mended = mend(curves)
+        lost = setbacks(curves, mended)
+        self.setback_ = _learned(lost, targets - mended[:, -1])
+        mended[:, -1] += self.setback_ * lost
         models = self._models()
-        self.errors_ = {
-            name: self._error(model, curves, targets, static) for name, model in models.items()
-        }
-        shares = _weigh(np.array(list(self.errors_.values())), len(targets))
+        misses = np.array([self._misses(m, mended, targets, static) for m in models.values()])
+        self.errors_ = dict(zip(models, misses.mean(axis=1).tolist(), strict=True))
+        shares = _weigh(misses, np.array([isinstance(m, _SIMPLE) for m in models.values()]))
         self.weights_ = dict(zip(models, shares.tolist(), strict=True))
         self.chosen_ = max(self.weights_, key=self.weights_.__getitem__)
         self.record = {
             "chosen": self.chosen_,
             "weights": self.weights_,
             "errors": {k: e if np.isfinite(e) else None for k, e in self.errors_.items()},
+            "setback": self.setback_,
         }
         self._fitted = [
-            (weight, models[name].fit(curves, targets, static))
+            (weight, models[name].fit(mended, targets, static))
             for name, weight in self.weights_.items()
             if weight > 0
         ]
@@ -121,8 +138,9 @@ class Auto(Configured):
     def predict(self, curves: Array, static: Array | None = None) -> Array:
         """Forecast (m,) from ``curves`` (m, d) and ``static`` (m, p): the weighted mean."""
         curves, static = check_curves(curves, static)
-        curves = mend(curves)
-        forecasts = [weight * model.predict(curves, static) for weight, model in self._fitted]
+        mended = mend(curves)
+        mended[:, -1] += self.setback_ * setbacks(curves, mended)
+        forecasts = [weight * model.predict(mended, static) for weight, model in self._fitted]
         forecast: Array = np.sum(forecasts, axis=0)
         return forecast
 
@@ -139,16 +157,17 @@ class Auto(Configured):
             models[name] = model
         return models
 
-    def _error(
+    def _misses(
         self, model: Predictor, curves: Array, targets: Array, static: Array | None
-    ) -> float:
+    ) -> Array:
+        """Absolute errors (n,) out of fold; infinite if the model cannot learn from so few."""
         try:
             forecasts = out_of_fold(
                 model, curves, targets, static, folds=self.folds, seed=self.seed
             )
         except PredictorError:
-            return np.inf
-        return float(np.abs(forecasts - targets).mean())
+            return np.full(len(targets), np.inf)
+        return np.abs(forecasts - targets)
 
 
 def _made(candidate: str | Mapping[str, Any] | Predictor) -> Predictor:
@@ -159,12 +178,36 @@ def _made(candidate: str | Mapping[str, Any] | Predictor) -> Predictor:
     return copy.deepcopy(candidate)
 
 
-def _weigh(errors: Array, n: int) -> Array:
-    """Weights (k,) of candidates with these errors over n curves."""
-    best = errors.min()
+def _learned(lost: Array, rises: Array) -> float:
+    """By what factor expected setbacks (n,) came true, given what curves rose by (n,) in the end.
+
+    A curve counts for as much as its setback stands out of the noise of those without one; that
+    they come true as expected counts for one curve.
+    """
+    set_back = lost > 0
+    if not set_back.any():
+        return 1.0
+    noise = 0.0
+    if not set_back.all():
+        rises = rises - np.median(rises[~set_back])
+        noise = float(np.median(np.abs(rises[~set_back])))
+    lost, rises = lost[set_back], rises[set_back]
+    counts = (lost / np.hypot(lost, _DOUBT * noise)) ** 2
+    return float((1.0 + counts @ np.clip(rises / lost, 0.0, 2.0)) / (1.0 + counts.sum()))
+
+
+def _weigh(misses: Array, simple: npt.NDArray[np.bool_]) -> Array:
+    """Weights (k,) of candidates with these absolute errors (k, n), some of them simple."""
+    n = misses.shape[1]
+    errors = misses.mean(axis=1)
+    if simple.any():
+        best = misses[simple][errors[simple].argmin()]
+        charged = ~simple & np.isfinite(errors)
+        errors[charged] += (misses[charged] - best).std(axis=1, ddof=1) / np.sqrt(n)
+    least = errors.min()
     weights = np.zeros_like(errors)
-    if best > 0:
-        weights = (best / errors) ** np.sqrt(n)
+    if least > 0:
+        weights = (least / errors) ** np.sqrt(n)
         weights[weights < _LEAST * weights.sum()] = 0.0
     else:
         weights[errors == 0] = 1.0
@@ -181,3 +224,6 @@ class _Mean(Configured):
 
     def predict(self, curves: Array, static: Array | None = None) -> Array:
         return np.full(len(curves), self._mean)
+
+
+_SIMPLE = (_Mean, LastValue, LastDrop, LinearOnLast)  # they have the benefit of the doubt

@@ -11,7 +11,7 @@ import numpy as np
 from daskhpo.predictors.base import Array
 from daskhpo.trial import ParamValue
 
-__all__ = ["Cleaning", "clean", "mend", "restarts"]
+__all__ = ["Cleaning", "clean", "mend", "restarts", "setbacks"]
 
 _EARLIEST = 3  # points before a restart: with fewer, nothing was learned that could be lost
 _WINDOW = 5  # points after it that must look like the beginning
@@ -83,8 +83,8 @@ def mend(curves: Array) -> Array:
 
     A training that lost its checkpoint will come back to where it was. For a forecast, what it
     had reached says more than where it is on the way back: from a restart on, a curve stays at
-    the value before it until it falls below that. After a restart near the end there is no time
-    to come back, and such a forecast is too good.
+    the value before it until it falls below that. There may not be the time to come back: see
+    :func:`setbacks`.
 
     Parameters
     ----------
@@ -109,6 +109,39 @@ def mend(curves: Array) -> Array:
         for step in restarts(curves[row].tolist()):
             np.minimum(mended[row, step - 1 :], mended[row, step - 2], out=mended[row, step - 1 :])
     return mended
+
+
+def setbacks(curves: Array, mended: Array) -> Array:
+    """Expect how far above its mended value a curve will still be because it restarted.
+
+    Use it with :func:`mend`, on whose values forecasts rest as if what was lost came back.
+
+    Parameters
+    ----------
+    curves : array of shape (n, d)
+        Values to be minimised, up to any step.
+    mended : array of shape (n, d)
+        What :func:`mend` makes of them.
+
+    Returns
+    -------
+    array of shape (n,)
+        What a curve lacks now, times ``sqrt(s / (s + d))`` for s steps since its last restart:
+        it falls with the root of the steps, and as many are taken to be ahead as are known. 0
+        for curves that did not restart or are back.
+
+    Examples
+    --------
+    >>> curves = np.array([[9.0, 5.0, 4.0, 3.5, 9.1, 5.5], [9.0, 5.0, 4.0, 3.5, 3.1, 3.0]])
+    >>> setbacks(curves, mend(curves))
+    array([1., 0.])
+    """
+    lacks = curves[:, -1] - mended[:, -1]
+    steps = curves.shape[1]
+    for row in np.flatnonzero(lacks > 0):
+        since = steps - restarts(curves[row].tolist())[-1] + 1
+        lacks[row] *= math.sqrt(since / (since + steps))
+    return lacks
 
 
 def clean(

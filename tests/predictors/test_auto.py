@@ -10,6 +10,7 @@ import pytest
 from daskhpo.exceptions import PredictorError
 from daskhpo.predictors import LastDrop, LinearOnLast, make_predictor, record_of
 from daskhpo.predictors.auto import Auto
+from daskhpo.predictors.folds import out_of_fold
 
 
 def test_it_trusts_the_one_that_is_right(falling):
@@ -35,13 +36,24 @@ def test_its_forecast_is_the_weighted_mean_of_the_candidates(falling):
 
 def test_weights_fall_with_errors_out_of_fold(falling):
     curves, targets = falling(25)
-    predictor = Auto().fit(curves, targets)
-    by_error = sorted(predictor.errors_, key=predictor.errors_.__getitem__)
-    shares = [predictor.weights_[name] for name in by_error]
-    assert shares == sorted(shares, reverse=True)
-    first, second = by_error[:2]
+    predictor = Auto(["last_drop", "linear"]).fit(curves, targets)
+    first, second = sorted(("last_drop", "linear"), key=predictor.errors_.__getitem__)
     ratio = (predictor.errors_[first] / predictor.errors_[second]) ** 5  # the root of 25
-    assert shares[1] / shares[0] == pytest.approx(ratio)
+    assert predictor.weights_[second] / predictor.weights_[first] == pytest.approx(ratio)
+
+
+def test_what_is_not_simple_is_charged_the_standard_error_of_its_lead(falling):
+    curves, targets = falling(25)
+    targets += 0.1 * np.random.default_rng(0).normal(size=25)
+    predictor = Auto(["last_drop", "nu_svr"]).fit(curves, targets)
+    simple, other = (
+        np.abs(out_of_fold(make_predictor(name), curves, targets) - targets)
+        for name in ("last_drop", "nu_svr")
+    )
+    charge = (other - simple).std(ddof=1) / 5
+    ratio = (simple.mean() / (other.mean() + charge)) ** 5
+    shares = predictor.weights_
+    assert shares["nu_svr"] / shares["last_drop"] == pytest.approx(ratio)
 
 
 def test_where_curves_say_nothing_the_mean_is_chosen():
@@ -51,12 +63,32 @@ def test_where_curves_say_nothing_the_mean_is_chosen():
     assert np.abs(predictor.predict(100 * rng.normal(size=(50, 5)))).max() < 2
 
 
-def test_curves_that_restarted_are_mended(falling):
+def test_a_curve_that_restarted_is_forecast_as_if_it_had_stayed_and_set_back(falling):
     curves, targets = falling(20, d=12)
     predictor = Auto(["last_drop"]).fit(curves, targets)
     restarted = np.concatenate([curves[0, :8], curves[0, :4]])[None]
     held = np.concatenate([curves[0, :8], curves[0, [7] * 4]])[None]
-    np.testing.assert_allclose(predictor.predict(restarted), predictor.predict(held))
+    expected = (curves[0, 3] - curves[0, 7]) * np.sqrt(4 / (4 + 12))
+    assert predictor.setback_ == 1
+    np.testing.assert_allclose(predictor.predict(restarted), predictor.predict(held) + expected)
+
+
+@pytest.mark.parametrize(("came_back", "least", "most"), [(True, 0.0, 0.4), (False, 1.6, 2.0)])
+def test_it_learns_whether_restarts_come_back(came_back, least, most, falling):
+    curves, targets = falling(20, d=12)
+    lost = curves[:6, 2] - curves[:6, 8]
+    curves[:6, 9:] = curves[:6, :3]
+    targets[:6] += 0.0 if came_back else lost
+    predictor = Auto(["last_drop", "linear"]).fit(curves, targets)
+    assert least <= predictor.setback_ <= most
+    assert predictor.record["setback"] == predictor.setback_
+
+
+def test_without_noise_or_with_restarts_alone_it_learns_as_well(falling):
+    curves, _ = falling(6, d=12)
+    targets = curves[:, 8].copy()
+    curves[:, 9:] = curves[:, :3]
+    assert Auto(["last_drop"]).fit(curves, targets).setback_ == pytest.approx(1 / 7)
 
 
 def test_candidates_that_need_more_curves_are_left_out():

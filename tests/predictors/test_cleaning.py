@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskhpo.predictors.cleaning import mend, restarts
+from daskhpo.predictors.cleaning import mend, restarts, setbacks
 
 FALLING = [10.0, 6.0, 4.0, 3.0, 2.5, 2.2, 2.1, 2.0]
 
@@ -34,6 +34,24 @@ def test_curves_that_did_not_restart_are_left_alone(curve):
     if not restarts(curve):
         np.testing.assert_array_equal(mended, curve)
     assert (mended <= curve).all()
+
+
+def test_a_setback_falls_with_the_root_of_the_steps_since_the_last_restart():
+    curves = np.array([FALLING[:5] + FALLING[:3], FALLING])
+    expected = (4.0 - 2.5) * np.sqrt(3 / (3 + 8))
+    np.testing.assert_allclose(setbacks(curves, mend(curves)), [expected, 0.0])
+
+
+def test_a_curve_that_is_back_has_no_setback():
+    curves = np.array([FALLING[:5] + FALLING])
+    assert setbacks(curves, mend(curves)) == [0.0]
+
+
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=12))
+def test_a_setback_is_never_more_than_what_a_curve_lacks(curve):
+    curves = np.array([curve])
+    mended = mend(curves)
+    assert 0 <= setbacks(curves, mended)[0] <= (curves - mended)[0, -1]
 
 
 def test_the_curves_given_are_not_changed():

@@ -17,10 +17,11 @@ from daskhpo.predictors.annealers import Backend, make_annealer
 from daskhpo.predictors.annealers.chains import states_of, to_model
 from daskhpo.predictors.annealers.cliques import find_clique, hardware_graph, largest_clique
 from daskhpo.predictors.annealers.embedded import Embedded
+from daskhpo.predictors.annealers.turning import _Tied
 from daskhpo.predictors.qubo import Dual
 
 SMALL = {"graph": "zephyr", "size": 3}  # holds 40 bits
-CAREFUL = Embedded("zephyr", 3, reads=200, sweeps=3000)  # chains turn seldom
+CAREFUL = Embedded("zephyr", 3, reads=200)
 
 
 def problem(n, seed=0):
@@ -125,7 +126,7 @@ def test_the_same_problem_in_another_order_has_the_same_solution():
 
 def test_equal_seeds_give_equal_answers_also_in_threads():
     Q, found = problem(20), []
-    annealer = Embedded(**SMALL, reads=4, sweeps=3)
+    annealer = Embedded(**SMALL, reads=4, sweeps=3, turns=1)
     threads = [
         Thread(target=lambda: found.append(annealer.sample(Q, seed=7).states)) for _ in range(3)
     ]
@@ -135,6 +136,101 @@ def test_equal_seeds_give_equal_answers_also_in_threads():
         thread.join()
     assert all(np.array_equal(found[0], other) for other in found)
     assert not np.array_equal(annealer.sample(Q, seed=8).states, found[0])
+
+
+def machine(curves, seed=0):
+    """The problem of a machine that learns from made-up curves."""
+    rng, dual = np.random.default_rng(seed), Dual()
+    X = rng.random((curves, 5))
+    return dual.matrix(dual.kernel(X, X), rng.random(curves))
+
+
+def laid(n, size=3, seed=0):
+    """Spins in chains, the qubits in their order, the chains."""
+    from dimod import SPIN
+
+    chains = find_clique(hardware_graph("zephyr", size), n).chains
+    model = chains.embed_bqm(to_model(problem(n, seed)), chain_strength=3.0, smear_vartype=SPIN)
+    spins, qubits = model.change_vartype(SPIN, inplace=False), list(model.variables)
+    spins.relabel_variables({qubit: place for place, qubit in enumerate(qubits)})
+    return spins, qubits, chains
+
+
+def test_turns_never_raise_the_energy_in_the_cold_be_chains_whole_or_broken():
+    spins, qubits, chains = laid(12)
+    rng = np.random.default_rng(0)
+    states = rng.choice(np.array([-1, 1], np.int8), (50, len(qubits)))
+    before = spins.energies((states, range(len(qubits))))
+    turned = _Tied.of(spins, qubits, chains).turn(states, np.full(5, 1e9), rng)
+    after = spins.energies((turned, range(len(qubits))))
+    assert (after <= before + 1e-6).all()
+    assert (after < before - 1).any()
+
+
+def test_a_turn_flips_chains_as_a_whole():
+    spins, qubits, chains = laid(12)
+    rng = np.random.default_rng(0)
+    states = rng.choice(np.array([-1, 1], np.int8), (20, len(qubits)))
+    flips = states * _Tied.of(spins, qubits, chains).turn(states, np.full(3, 0.1), rng)
+    assert {-1, 1} == set(flips.ravel().tolist())
+    for chain in chains.values():
+        places = [qubits.index(qubit) for qubit in chain]
+        assert (flips[:, places] == flips[:, places[:1]]).all()
+
+
+def test_turns_at_one_temperature_find_states_as_often_as_boltzmann_has_them():
+    spins, qubits, chains = laid(3, size=2)
+    assert len(qubits) == 3  # chains of one qubit: a turn is a flip, and every state is met
+    every = np.array(list(itertools.product((-1, 1), repeat=3)), dtype=np.int8)
+    likely = np.exp(-spins.energies((every, range(3))))
+    states = np.tile(every, (2500, 1))
+    found = _Tied.of(spins, qubits, chains).turn(states, np.ones(60), np.random.default_rng(0))
+    counts = (found[:, None] == every).all(axis=2).sum(axis=0)
+    np.testing.assert_allclose(counts / len(found), likely / likely.sum(), atol=0.01)
+
+
+def test_without_turns_chains_freeze_while_the_problem_is_hot():
+    Q = machine(10)
+    frozen, turned = (Embedded("pegasus", 6, turns=turns).sample(Q, seed=0) for turns in (0, 100))
+    simulated = make_annealer("simulated").sample(Q, seed=0)
+    spread = frozen.energies.mean() - simulated.energies.mean()
+    assert turned.energies.mean() < frozen.energies.mean() - 0.5 * spread
+    assert turned.energies[0] <= simulated.energies[0] + 0.05 * abs(simulated.energies[0])
+
+
+def test_turns_do_not_mend_chains_that_are_too_weak():
+    held = Embedded("pegasus", 6).sample(machine(10), seed=0)
+    weak = Embedded("pegasus", 6, strength=0.4 * held.record["strength"]).sample(
+        machine(10), seed=0
+    )
+    assert weak.record["chain_break_fraction"] > 0.1 > held.record["chain_break_fraction"]
+    assert weak.energies[:20].mean() > held.energies[:20].mean() + 0.5
+
+
+@pytest.mark.parametrize("reads", [1, 100, 101])
+def test_as_many_reads_are_annealed_as_are_asked_for(reads, monkeypatch):
+    from daskhpo.predictors.annealers import embedded
+
+    given = []
+
+    Q, found = problem(6), Embedded(**SMALL, reads=reads, sweeps=2, turns=1)
+    original = embedded.through_chains
+
+    def watched(Q, graph, *, anneal, **settings):
+        def seen(model, torque):
+            given.append(anneal(model, torque))
+            return given[-1]
+
+        return original(Q, graph, anneal=seen, **settings)
+
+    monkeypatch.setattr(embedded, "through_chains", watched)
+    found.sample(Q, seed=0)
+    assert len(given[0]) == reads
+
+
+@pytest.mark.parametrize("seed", [0, 2**31, 2**63])
+def test_any_seed_of_a_predictor_will_do(seed):
+    assert Embedded(**SMALL, reads=2).sample(problem(4), seed=seed).states.shape[1] == 4
 
 
 def test_chains_are_held_by_the_torque_of_the_binary_model_and_not_of_the_spins():
@@ -173,7 +269,8 @@ def test_the_record_tells_of_the_chains_and_of_no_time():
     assert found.used is Backend.EMBEDDED
     record = json.loads(json.dumps(found.record))
     assert record["graph"] == "zephyr 3"
-    assert (record["reads"], record["sweeps"], record["missing"]) == (9, 200, 0.01)
+    assert (record["reads"], record["sweeps"], record["turns"]) == (9, 400, 100)
+    assert record["missing"] == 0.01
     assert 12 <= record["qubits"] < record["graph_qubits"] == 333
     assert record["longest_chain"] >= 2
     assert 0 <= record["chain_break_fraction"] <= 0.5
@@ -199,10 +296,7 @@ def test_the_unit_of_the_energy_does_not_matter(scale):
 
 
 def test_few_chains_break_when_a_machine_is_trained_at_the_default_strength():
-    rng, dual = np.random.default_rng(0), Dual()
-    X = rng.random((10, 5))
-    Q = dual.matrix(dual.kernel(X, X), rng.random(10))
-    found = Embedded("pegasus", 6).sample(Q, seed=0)
+    found = Embedded("pegasus", 6).sample(machine(10), seed=0)
     assert found.record["chain_break_fraction"] < 0.05
 
 
@@ -214,6 +308,8 @@ def test_few_chains_break_when_a_machine_is_trained_at_the_default_strength():
         ({"size": 1}, "size=1: must be from 2 to 16"),
         ({"reads": 0}, "reads=0"),
         ({"sweeps": 1.5}, "sweeps=1.5"),
+        ({"turns": -1}, "turns=-1: must be a whole number from 0 on"),
+        ({"turns": True}, "turns=True"),
         ({"strength": "strong"}, "strength='strong': must be auto"),
         ({"strength": 0}, "strength=0"),
         ({"strength": float("nan")}, "strength=nan"),

@@ -7,7 +7,7 @@ import pytest
 
 from daskhpo.predictors import make_predictor
 
-SPLITS = 30
+SPLITS = 20
 
 
 def r2(targets, forecasts):
@@ -18,7 +18,7 @@ def scores(name, known):
     return np.array([r2(y, make_predictor(name).fit(*ours).predict(X)) for *ours, X, y in known])
 
 
-@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5])
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5, 0.75, 0.9])
 @pytest.mark.parametrize("name", ["mlpf", "ptb", "cifar10", "mnist"])
 def test_the_default_is_not_below_last_value_or_linear(name, fraction, published, splits):
     known = list(splits(published(name), fraction=fraction, count=SPLITS))

@@ -15,10 +15,10 @@ Strength = float | Literal["auto"]
 SIZES = {"pegasus": 16, "zephyr": 15}  # {family: largest size that a machine was designed for}
 
 
-def check_count(name: str, value: int) -> None:
-    """Refuse what is not a whole number above 0."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise PredictorError(f"{name}={value!r}: must be a whole number above 0")
+def check_count(name: str, value: int, *, least: int = 1) -> None:
+    """Refuse what is not a whole number from ``least`` on."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise PredictorError(f"{name}={value!r}: must be a whole number from {least} on")
 
 
 def check_seconds(name: str, value: float) -> None:

@@ -14,7 +14,7 @@ from daskhpo.predictors.qubo import ranked
 
 __all__ = ["Simulated"]
 
-_SEEDS = 2**32 - 1  # dwave-samplers takes smaller ones
+_SEEDS = 2**31  # dwave-samplers takes smaller ones
 
 
 @dataclass(frozen=True, slots=True)
