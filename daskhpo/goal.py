@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daskhpo.exceptions import CampaignError
@@ -88,6 +88,20 @@ class Goal:
             values.append(sign * other)
         return tuple(values)
 
+    def curve(
+        self, steps: Sequence[int], metrics: Sequence[Mapping[str, float]]
+    ) -> tuple[list[int], list[Value]]:
+        """What schedulers and samplers see of a curve: steps and values.
+
+        Examples
+        --------
+        >>> Goal("accuracy", "max").curve([1, 2, 3], [{"accuracy": 0.5}, {}, {"accuracy": 0.7}])
+        ([1, 3], [-0.5, -0.7])
+        """
+        signed = [self.signed(reported) for reported in metrics]
+        seen = [(step, v) for step, v in zip(steps, signed, strict=True) if v is not None]
+        return [step for step, _ in seen], [value for _, value in seen]
+
     def fault(self, metrics: Mapping[str, float]) -> str:
         """Say what is wrong with metrics that :meth:`signed` gives None for."""
         for name in (self.metric, *self.also):
@@ -116,6 +130,23 @@ class Goal:
                 leading.append(value)
         best = set(leading)
         return [trial for value, trial in seen if value in best]
+
+    def leads(self, trial: Trial, other: Trial | None) -> bool:
+        """Whether the best value of a trial is better than that of another, or the only one."""
+        return other is None or self.sign * trial.best_value < self.sign * other.best_value
+
+    def leader(self, trials: Iterable[Trial]) -> Trial | None:
+        """The trial with the best value at any step, of those that have not failed.
+
+        Examples
+        --------
+        >>> trials = [Trial(n, {}, best_value=v, best_step=1) for n, v in enumerate([0.5, 0.3])]
+        >>> Goal("loss").leader(trials).number
+        1
+        """
+        failed = TrialState.FAILED
+        alive = (t for t in trials if t.best_step and not t.error and t.state is not failed)
+        return min(alive, key=lambda t: (self.sign * t.best_value, t.number), default=None)
 
 
 def dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

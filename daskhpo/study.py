@@ -19,22 +19,23 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import EllipsisType
 from typing import Any
 
-from daskhpo import samplers, schedulers
-from daskhpo.advice import Advice, Adviser, Forecasts
-from daskhpo.exceptions import ReplayError, SchedulerError
-from daskhpo.facts import compare, name
+from daskhpo import facts, samplers, schedulers
+from daskhpo.advice import Advice, Adviser
+from daskhpo.advice.dialogue import Dialogue, Said
+from daskhpo.exceptions import SchedulerError
 from daskhpo.goal import Goal
+from daskhpo.nursery import Nursery
 from daskhpo.samplers.base import Sampler
-from daskhpo.schedulers.base import Advised, Bar, Breeder, Child, Promotion, Scheduler
-from daskhpo.settling import settle
+from daskhpo.schedulers.base import Promotion, Scheduler
+from daskhpo.settling import diverge, follow, note, settle, standing
 from daskhpo.space import Space
 from daskhpo.trial import (
     Answer,
     Decision,
     Direction,
+    Evidence,
     Fact,
     Job,
     Outcome,
@@ -45,8 +46,6 @@ from daskhpo.trial import (
 )
 
 __all__ = ["Study"]
-
-Said = Forecasts | EllipsisType | None  # what the models say; ...: they are to be asked
 
 
 class Study:
@@ -114,19 +113,16 @@ class Study:
                 f"{scheduler!r} compares one metric, and {metric!r} is to be traded off against "
                 f"{', '.join(map(repr, also))}; take ASHA, SHA, Hyperband or Fifo"
             )
-        self._breeder = scheduler if isinstance(scheduler, Breeder) else None
-        if self._breeder is not None:
-            self._breeder.check(space)
-        if adviser is not None:
-            _check_adviser(adviser, scheduler, several=bool(also))
+        self.trials: dict[int, Trial] = {}
+        self._nursery = Nursery(scheduler, space, self.trials)
         self.adviser = adviser
-        self._advised = scheduler if isinstance(scheduler, Advised) else None
+        self._dialogue = Dialogue(adviser, scheduler, space, several=bool(also))
         self.goal = Goal(metric, direction, also or {})
         self.metric = metric
         self.direction = Direction(direction)
         self.retries = retries
         self.emit: Callable[[Fact], object] = emit if emit is not None else _drop
-        self.trials: dict[int, Trial] = {}
+        self.best: Trial | None = None  # the one with the best value at any step, not failed
         self.limit: int | None = None  # how many trials may begin
         self.closed: str | None = None  # why nothing may start or go on
         self.exhausted = False  # the sampler has nothing left to propose
@@ -138,16 +134,14 @@ class Study:
         self.known = 0  # trials of earlier campaigns that it has learned from
         self._waiting: deque[int] = deque()  # interrupted trials, first come first served
         self._next = 0  # number of the next suggestion
-        self._bred = 0  # trials that took the place of others; the limit is not for them
-        self._children: deque[tuple[int, Child]] = deque()  # bred, not yet begun
-        self._best: int | None = None
 
     # ------------------------------------------------------------------ what may happen next
 
     @property
     def may_begin(self) -> bool:
         """Whether a new trial may begin, as far as limit, sampler and scheduler go."""
-        begun = len(self.trials) + len(self._children) - self._bred
+        # The limit is not for those that take the place of others.
+        begun = len(self.trials) + len(self._nursery) - self._nursery.bred
         within = self.limit is None or begun < self.limit
         something = bool(self.offers) or not self.exhausted
         return self.closed is None and within and something and self.scheduler.admits()
@@ -157,7 +151,7 @@ class Study:
         """How many suggestions could still be used beyond those offered; None for no limit."""
         if self.exhausted or self.closed is not None or not self.scheduler.admits():
             return 0
-        return None if self.limit is None else max(0, self.limit - self._next + self._bred)
+        return None if self.limit is None else max(0, self.limit - self._next + self._nursery.bred)
 
     @property
     def waiting(self) -> int:
@@ -168,11 +162,6 @@ class Study:
     def next_number(self) -> int:
         """The number that the next suggestion will have."""
         return self._next
-
-    @property
-    def best(self) -> Trial | None:
-        """The incumbent: the trial with the best value at any step; failed ones do not count."""
-        return None if self._best is None else self.trials[self._best]
 
     @property
     def front(self) -> list[Trial]:
@@ -222,14 +211,20 @@ class Study:
         return number
 
     def learn(self, params: Params, steps: Sequence[int], metrics: Sequence[Any]) -> None:
-        """Let sampler and scheduler learn from a trial of an earlier campaign on the problem.
+        """Learn from a trial of an earlier campaign on the problem, before any of this one.
+
+        The sampler learns from where it has come to, the scheduler from its curve, if they can.
+        For the adviser it counts as a curve of this campaign that came to its milestones; one
+        with a report that is not finite is kept from it.
 
         Parameters
         ----------
         params : mapping
             A point of the space.
         steps, metrics : sequences of the same length
-            The trial's curve: what it reported at which step, ``{metric: value}`` each.
+            The trial's curve: what it reported at which step, ``{metric: value}`` each. Forecasts
+            take a step without a report for one at which nothing had changed: for them the steps
+            should be as dense as the reports of this campaign.
 
         Raises
         ------
@@ -237,16 +232,15 @@ class Study:
             If ``params`` is not a point of the space.
         """
         params = self.space.validate(params)
-        seen = [
-            (step, value)
-            for step, reported in zip(steps, metrics, strict=True)
-            if (value := self.goal.signed(reported)) is not None
-        ]
-        if seen:
-            if isinstance(self.sampler, samplers.base.Learner):
-                self.sampler.learn(params, *seen[-1])
-            if isinstance(self.scheduler, schedulers.base.Learner) and self.goal.single:
-                self.scheduler.learn(*zip(*seen, strict=True))
+        seen, values = self.goal.curve(steps, metrics)
+        if seen and isinstance(self.sampler, samplers.base.Learner):
+            self.sampler.learn(params, seen[-1], values[-1])
+        if seen and self.goal.single:
+            curve = [schedulers.base.single(value) for value in values]
+            if isinstance(self.scheduler, schedulers.base.Learner):
+                self.scheduler.learn(seen, curve)
+            if len(seen) == len(steps):
+                self._dialogue.learn(params, seen, curve)
         self.known += 1
         self.emit({"kind": "known", "params": params, "steps": steps, "metrics": metrics})
 
@@ -258,27 +252,25 @@ class Study:
         """
         if self.closed is not None:
             return None
-        if self._children and self._at_rest(self._children[0][1]):
-            return self._begin_child(*self._children.popleft())
-        if self._waiting:
-            return self._retry(self.trials[self._waiting.popleft()])
-        if not self._children:  # one at a time, so that a replay breeds when this did
+        child = self._nursery.leave()
+        if child is None and self._waiting:
+            return self._again(self.trials[self._waiting.popleft()], "retry")
+        if child is None and not len(self._nursery):  # one at a time, as a replay breeds them
             self._breed()
-            if self._children and self._at_rest(self._children[0][1]):
-                return self._begin_child(*self._children.popleft())
+            child = self._nursery.leave()
+        if child is not None:
+            return self._begin(child, "bred")
         while (promotion := self.scheduler.promote(drained=False)) is not None:
-            if promotion.number not in self.running:
-                return self._promote(promotion)
-            self._promote_early(promotion)
+            if (job := self._promote(promotion)) is not None:
+                return job
         if self.may_begin:
             if not self.offers and inline:
                 self._suggest()
             if self.offers:
-                return self._begin()
+                return self._begin(self._admit(*self.offers.popleft()), "new")
         if self.running or self.may_begin:
             return None
-        promotion = self.scheduler.promote(drained=True)
-        return None if promotion is None else self._promote(promotion)
+        return self._promote(self.scheduler.promote(drained=True))
 
     def report(self, number: int, attempt: int, step: int, metrics: Mapping[str, float]) -> Answer:
         """Judge what a trial reached at ``step``.
@@ -299,24 +291,16 @@ class Study:
             over = trial is None or trial.state.final
             return Answer(Decision.STOP if over else Decision.PAUSE, step, {"why": "superseded"})
         if step <= trial.step or trial.decision is not Decision.CONTINUE:
-            return self._standing(trial, step)
+            return standing(trial, step, self.closed)
         signed, advice = self.goal.signed(metrics), None
         if signed is None:
-            answer = self._diverged(trial, step, metrics)
+            answer = diverge(trial, step, self.goal.fault(metrics))
         else:
             answer, advice = self._judge(trial, step, metrics, signed, said)
         self.reports += 1
         self.steps += step - trial.step
         trial.step = step
-        fact: Fact = {"kind": "reported", "number": number, "attempt": attempt, "step": step}
-        fact["metrics"] = metrics
-        if answer.decision is not Decision.CONTINUE:
-            fact["decision"] = answer.decision.value
-        if answer.evidence:
-            fact["evidence"] = answer.evidence
-        if advice is not None:
-            fact["advice"] = advice.to_dict()
-        self.emit(fact)
+        self.emit(facts.reported(trial, metrics, answer, advice))
         return answer
 
     def tell(
@@ -347,11 +331,12 @@ class Study:
         trial = self.trials[number]
         if attempt != trial.attempt or trial.state is not TrialState.RUNNING:
             return trial.state
+        outcome = Outcome(outcome)
         trial.seconds += seconds
         self.seconds += seconds
         trial.state = settle(
             trial,
-            Outcome(outcome),
+            outcome,
             error,
             retry=retry and trial.failures < self.retries,
             done=trial.step >= self.scheduler.max_step,
@@ -363,27 +348,13 @@ class Study:
         elif trial.state is TrialState.FAILED:
             self._fail(trial)
         elif trial.state is TrialState.COMPLETED:
-            signed = self.goal.signed(trial.metrics)
-            assert signed is not None  # a report that is not finite ends its trial as failed
-            if trial.decision is Decision.CONTINUE:
-                # It ended by itself, without a report of the last step: the last one it gave
-                # stands in, so that the scheduler knows of a complete trial.
-                self.scheduler.report(number, self.scheduler.max_step, signed)
-                if self.adviser is not None:
-                    self.adviser.forget(number)
-            self.sampler.tell(number, trial.step, signed)
-        fact: Fact = {"kind": "ended", "number": number, "attempt": attempt}
-        fact |= {"outcome": Outcome(outcome).value, "state": trial.state.value, "seconds": seconds}
-        if error:
-            fact["error"] = error
-        if not retry:
-            fact["retry"] = False
-        self.emit(fact)
+            self._complete(trial)
+        self.emit(facts.ended(trial, outcome, seconds=seconds, error=error, retry=retry))
         return trial.state
 
     # ------------------------------------------------------------------ replay
 
-    def replay(self, facts: Iterable[Fact]) -> Study:
+    def replay(self, log: Iterable[Fact]) -> Study:
         """Bring a fresh study to where its facts lead; returns itself.
 
         Raises
@@ -392,54 +363,29 @@ class Study:
             If a fact is not what this study would have decided: the journal belongs to other
             settings, or was changed.
         """
+        events: dict[str, Callable[[Fact], object]] = {
+            "asked": lambda f: self.ask(inline=False),
+            "bred": lambda f: self._breed(),
+            "closed": lambda f: self.close(f["reason"]),
+            "ended": lambda f: self.tell(**facts.ending(f)),
+            "exhausted": lambda f: self.exhaust(),
+            "known": lambda f: self.learn(f["params"], f["steps"], f["metrics"]),
+            "limited": lambda f: self.set_limit(f["trials"]),
+            "noted": lambda f: self.emit(f),
+            "offered": lambda f: self.offer(f["params"], origin=f["origin"]),
+            "promoted": lambda f: self._promote(self.scheduler.promote(drained=False)),
+            "reopened": lambda f: self.reopen(),
+            "reported": lambda f: self._report(
+                f["number"], f["attempt"], f["step"], f["metrics"], facts.forecasts(f)
+            ),
+        }
         emitted: list[Fact] = []
         emit, self.emit = self.emit, emitted.append
         try:
-            for fact in facts:
-                try:
-                    self._apply(fact)
-                except (KeyError, TypeError, ValueError) as error:
-                    raise ReplayError(f"{name(fact)} cannot be: {error!r}") from error
-                compare(fact, emitted)
-                emitted.clear()
+            facts.retrace(log, events, emitted)
         finally:
             self.emit = emit
         return self
-
-    def _apply(self, fact: Fact) -> None:
-        kind = fact["kind"]
-        if kind == "reported":
-            advice = fact.get("advice")
-            said = None if advice is None else Forecasts.from_dict(advice)
-            self._report(fact["number"], fact["attempt"], fact["step"], fact["metrics"], said)
-        elif kind == "asked":
-            self.ask(inline=False)
-        elif kind == "promoted":
-            promotion = self.scheduler.promote(drained=False)
-            if promotion is not None:
-                self._promote_early(promotion)
-        elif kind == "bred":
-            self._breed()
-        elif kind == "known":
-            self.learn(fact["params"], fact["steps"], fact["metrics"])
-        elif kind == "offered":
-            self.offer(fact["params"], origin=fact["origin"])
-        elif kind == "ended":
-            outcome, error = Outcome(fact["outcome"]), fact.get("error", "")
-            seconds, retry = fact["seconds"], fact.get("retry", True)
-            self.tell(
-                fact["number"], fact["attempt"], outcome, seconds=seconds, error=error, retry=retry
-            )
-        elif kind == "limited":
-            self.set_limit(fact["trials"])
-        elif kind == "closed":
-            self.close(fact["reason"])
-        elif kind == "reopened":
-            self.reopen()
-        elif kind == "exhausted":
-            self.exhaust()
-        elif kind == "noted":
-            self.emit(fact)
 
     # ------------------------------------------------------------------ asking
 
@@ -450,192 +396,88 @@ class Study:
         else:
             self.offer(params)
 
-    def _begin(self) -> Job:
-        number, params = self.offers.popleft()
+    def _admit(self, number: int, params: Params) -> Trial:
         place = self.scheduler.begin(number)
-        trial = Trial(number, params, rung=place.rung, stop=place.stop)
-        self.trials[number] = trial
-        if self.adviser is not None:
-            self.adviser.begin(number, self.space.encode(params))
-        return self._job(trial, {"why": "new"})
+        self._dialogue.begin(number, params)
+        return Trial(number, params, rung=place.rung, stop=place.stop)
 
     def _breed(self) -> None:
         """Let a population fill a place that has become free; the fact says with what."""
-        if self._breeder is None:
-            return
         number = self._next
-        child = self._breeder.breed(number, self.space, lambda n: self.trials[n].params)
-        if child is None:
-            return
-        self._next += 1
-        self._bred += 1
-        self._children.append((number, child))
-        self.sampler.pend(number, child.params)
-        fact: Fact = {"kind": "bred", "number": number, "parent": child.parent}
-        fact |= {"step": child.start, "params": child.params, "evidence": child.evidence}
-        self.emit(fact)
+        child = self._nursery.breed(number)
+        if child is not None:
+            self._next += 1
+            self.sampler.pend(number, child.params)
+            self.emit(facts.bred(number, child))
 
-    def _at_rest(self, child: Child) -> bool:
-        """Whether the checkpoint that a child begins from is there: its parent may be saving it.
-
-        Children that wait for it come before everything else, so that no parent trains on, or is
-        stopped, before they have been handed out.
-        """
-        parent = self.trials[child.parent]
-        return parent.state is not TrialState.RUNNING or parent.start >= child.start
-
-    def _begin_child(self, number: int, child: Child) -> Job:
-        trial = Trial(number, child.params, rung=child.rung, stop=child.stop)
-        trial.parent, trial.origin, trial.step = child.parent, child.start, child.start
-        self.trials[number] = trial
-        return self._job(trial, {"why": "bred"})
-
-    def _promote(self, promotion: Promotion) -> Job:
-        trial = self._advance(promotion)
-        trial.attempt += 1
-        return self._job(trial, {"why": "promotion", "evidence": promotion.evidence})
-
-    def _promote_early(self, promotion: Promotion) -> None:
-        """Promote a trial that is still saving its checkpoint: it goes on once it has left."""
-        trial = self._advance(promotion)
-        fact: Fact = {"kind": "promoted", "number": trial.number, "rung": trial.rung}
-        self.emit(fact | {"stop": trial.stop, "evidence": promotion.evidence})
-
-    def _advance(self, promotion: Promotion) -> Trial:
+    def _promote(self, promotion: Promotion | None) -> Job | None:
+        """Let a trial go on: now or, while it is saving its checkpoint, once it has left."""
+        if promotion is None:
+            return None
         trial = self.trials[promotion.number]
         trial.rung, trial.stop = promotion.rung, promotion.stop
         trial.decision = Decision.CONTINUE
-        return trial
+        if trial.number not in self.running:
+            return self._again(trial, "promotion", promotion.evidence)
+        self.emit(facts.promoted(trial, promotion.evidence))
+        return None
 
-    def _retry(self, trial: Trial) -> Job:
+    def _begin(self, trial: Trial, why: str) -> Job:
+        self.trials[trial.number] = trial
+        return self._leave(trial, why)
+
+    def _again(self, trial: Trial, why: str, evidence: Evidence | None = None) -> Job:
         trial.attempt += 1
-        return self._job(trial, {"why": "retry"})
+        return self._leave(trial, why, evidence)
 
-    def _job(self, trial: Trial, reason: dict[str, Any]) -> Job:
+    def _leave(self, trial: Trial, why: str, evidence: Evidence | None = None) -> Job:
+        """Send a trial to a worker."""
         trial.state = TrialState.RUNNING
         trial.start = trial.step
         self.running.add(trial.number)
-        job = Job(
-            trial.number,
-            trial.attempt,
-            trial.rung,
-            trial.start,
-            trial.stop,
-            trial.params,
-            trial.parent,
-        )
-        fact: Fact = {"kind": "asked", "number": job.number, "attempt": job.attempt}
-        self.emit(fact | {"rung": job.rung, "start": job.start, "stop": job.stop} | reason)
-        return job
+        self.emit(facts.asked(trial.job, why, evidence))
+        return trial.job
 
     # ------------------------------------------------------------------ judging
-
-    def _standing(self, trial: Trial, step: int) -> Answer:
-        if step >= trial.step and trial.decision is not Decision.CONTINUE:
-            return Answer(trial.decision, step)
-        if self.closed is not None:
-            return Answer(Decision.PAUSE, step, {"why": self.closed})
-        # A pause may stand at a step beyond its milestone: it is given there, not before.
-        return Answer(Decision.CONTINUE, max(trial.stop, trial.step))
 
     def _judge(
         self, trial: Trial, step: int, metrics: Mapping[str, float], signed: Value, said: Said
     ) -> tuple[Answer, Advice | None]:
-        value, sign = metrics[self.metric], self.goal.sign
-        trial.value, trial.metrics = value, metrics
-        trial.losses = 0
-        # The first report compares with nan, which is below nothing.
-        if not sign * trial.best_value <= sign * value:
-            trial.best_value, trial.best_step = value, step
-            self._challenge(trial)
-        answer, advice = self._weigh(trial.number, step, signed, said)
-        trial.decision = answer.decision
-        if answer.decision is Decision.CONTINUE:
-            trial.stop = answer.stop
-            if "rung" in answer.evidence:
-                trial.rung = answer.evidence["rung"] + 1
+        better = note(trial, step, metrics, metric=self.metric, sign=self.goal.sign)
+        if better and self.goal.leads(trial, self.best):
+            self.best = trial
+        answer, advice = self._dialogue.report(trial.number, step, signed, said)
+        follow(trial, answer)
         if answer.evidence or answer.decision is not Decision.CONTINUE:
             self.sampler.tell(trial.number, step, signed)
         if answer.decision is Decision.CONTINUE and self.closed is not None:
             answer = Answer(Decision.PAUSE, step, {**answer.evidence, "why": self.closed})
         return answer, advice
 
-    def _weigh(
-        self, number: int, step: int, signed: Value, said: Said
-    ) -> tuple[Answer, Advice | None]:
-        """The scheduler's answer, and what the adviser makes of it."""
-        adviser, advised = self.adviser, self._advised
-        if adviser is None:
-            return self.scheduler.report(number, step, signed), None
-        value = schedulers.base.single(signed)
-        adviser.observe(number, step, value)
-        max_step, advice = self.scheduler.max_step, None
-        # Who takes no advice is told of the end, and nobody is below a bar.
-        bar = Bar(0, max_step, math.inf) if advised is None else advised.bar(number)
-        arrives = step >= bar.milestone
-        if arrives and advised is not None and advised.leans and adviser.order == "forecast":
-            said = adviser.outlook(number, step, bar) if said is ... else said
-            if isinstance(said, Forecasts):
-                advice = adviser.rank(said)
-                advised.lean(number, said.next.lean)
-        answer = self.scheduler.report(number, step, value)
-        adviser.settle(number, step, value, bar)
-        if not arrives and answer.decision is Decision.CONTINUE:
-            said = adviser.forecasts(number, step, bar, max_step) if said is ... else said
-            if isinstance(said, Forecasts):
-                advice = adviser.advise(number, said, bar)
-                if advice.heard == "obeyed" and advised is not None:
-                    answer = advised.cut(number, step, said.next.value)
-        return answer, advice
-
-    def _diverged(self, trial: Trial, step: int, metrics: Mapping[str, float]) -> Answer:
-        trial.error = f"{self.goal.fault(metrics)} at step {step}"
-        trial.decision = Decision.STOP
-        return Answer(Decision.STOP, step, {"why": "diverged", "error": trial.error})
-
-    def _challenge(self, trial: Trial) -> None:
-        best, sign = self.best, self.goal.sign
-        if best is None or sign * trial.best_value < sign * best.best_value:
-            self._best = trial.number
-
     # ------------------------------------------------------------------ settling
+
+    def _complete(self, trial: Trial) -> None:
+        signed = self.goal.signed(trial.metrics)
+        assert signed is not None  # a report that is not finite ends its trial as failed
+        if trial.decision is Decision.CONTINUE:
+            # It ended by itself, without a report of the last step: the last one it gave stands
+            # in, so that the scheduler knows of a complete trial.
+            self.scheduler.report(trial.number, self.scheduler.max_step, signed)
+            self._dialogue.forget(trial.number)
+        self.sampler.tell(trial.number, trial.step, signed)
 
     def _fail(self, trial: Trial) -> None:
         self.scheduler.fail(trial.number)
-        if self.adviser is not None:
-            self.adviser.forget(trial.number)
+        self._dialogue.forget(trial.number)
         self.sampler.tell(trial.number, trial.step, math.inf)
-        if self._best == trial.number:
-            lost = TrialState.FAILED
-            alive = [
-                t
-                for t in self.trials.values()
-                if t.best_step and not t.error and t.state is not lost
-            ]
-            sign = self.direction.sign
-            self._best = (
-                min(alive, key=lambda t: (sign * t.best_value, t.number)).number if alive else None
-            )
+        if self.best is trial:
+            self.best = self.goal.leader(self.trials.values())
 
     def __repr__(self) -> str:
         best = self.best
         counts = f"{len(self.trials)} trials, {len(self.running)} running"
         incumbent = f", best {best.best_value:.6g} @ trial {best.number}" if best else ""
         return f"<Study {self.metric!r}: {counts}{incumbent}>"
-
-
-def _check_adviser(adviser: Adviser, scheduler: Scheduler, *, several: bool) -> None:
-    if several:
-        raise SchedulerError(f"{adviser!r} forecasts one metric; several are traded off here")
-    if adviser.mode == "obey" and not isinstance(scheduler, Advised):
-        raise SchedulerError(
-            f"advice mode='obey': {scheduler!r} does not take advice; ASHA and Fifo do"
-        )
-    if adviser.order == "forecast" and not (isinstance(scheduler, Advised) and scheduler.leans):
-        raise SchedulerError(
-            f"advice order='forecast': {scheduler!r} does not rank by last values of those that "
-            "wait; ASHA with a fixed eta does, in mode='promote'"
-        )
 
 
 def _drop(fact: Fact) -> None:

@@ -191,3 +191,9 @@ class Trial:
     decision: Decision = Decision.CONTINUE
     parent: int | None = None
     origin: int = 0
+
+    @property
+    def job(self) -> Job:
+        """Its stay on workers, while it is on one."""
+        place = (self.rung, self.start, self.stop)
+        return Job(self.number, self.attempt, *place, self.params, self.parent)

@@ -21,6 +21,8 @@ from daskhpo.worker.work import Objective
 
 __all__ = ["describe", "find_lessons", "known_as", "limits", "record"]
 
+DENSE = 200  # steps that are kept of the curves of earlier campaigns where models learn from them
+
 logger = logging.getLogger(__name__)
 
 
@@ -99,9 +101,12 @@ def find_lessons(campaign: Campaign, directory: CampaignDirectory) -> tuple[Earl
             return ()
         learned += 1
     study = campaign.study()
-    milestones = {row.milestone for row in study.scheduler.table()}
+    steps = {row.milestone for row in study.scheduler.table()}
+    if study.adviser is not None:  # its models read curves as dense as those of this campaign
+        most = study.scheduler.max_step
+        steps |= set(range(1, most + 1, -(-most // DENSE)))
     try:
-        return read_earlier(campaign.warm_start, campaign.space, study.goal, milestones=milestones)
+        return read_earlier(campaign.warm_start, campaign.space, study.goal, milestones=steps)
     except CampaignError as error:
         if not learned:
             raise

@@ -6,8 +6,10 @@ the network and the access that are needed. What came of it travels through the 
 
     School.tick ─lesson─► thread, or task with resources={"qpu": 1} ─["learned", ...]─► School.take
 
-A lesson that fails, is late or loses its worker is noted, and changes nothing else: what was
-learned before stands, and it is due again when more curves have come.
+A lesson that fails, loses its worker or, where a machine elsewhere is asked, is late, is noted and
+changes nothing else: what was learned before stands, the next lesson begins, and it is due again
+when more curves have come. A fit that asks nobody is only slow: it has all the time it takes, as
+a second one beside it would make both slower.
 """
 
 from __future__ import annotations
@@ -89,13 +91,8 @@ class School:
 
     def tick(self) -> None:
         """Give up what is late, and hand out the next lesson if none is under way."""
-        sitting = self._sitting
-        if sitting is not None and sitting.future is not None:
-            patience = float(dask.config.get("daskhpo.lesson-patience", 600.0))
-            if time.monotonic() - sitting.began > patience:
-                sitting.future.cancel()
-                late = f"nothing came within {patience:g} seconds (daskhpo.lesson-patience)"
-                self._end(sitting, failed(sitting.lesson, late))
+        if self._sitting is not None and self._afar:
+            self._give_up_if_late(self._sitting)
         if self._forecaster is None or self._study.closed is not None:
             return
         self._backlog |= {(each.step, each.target): each for each in self._forecaster.due()}
@@ -112,6 +109,15 @@ class School:
         sitting, self._sitting = self._sitting, None
         if sitting is not None and sitting.future is not None:
             sitting.future.cancel()
+
+    def _give_up_if_late(self, sitting: _Sitting) -> None:
+        """End the wait for a machine elsewhere; a thread that waits for it is left behind."""
+        patience = float(dask.config.get("daskhpo.lesson-patience", 600.0))
+        if time.monotonic() - sitting.began > patience:
+            if sitting.future is not None:
+                sitting.future.cancel()
+            late = f"nothing came within {patience:g} seconds (daskhpo.lesson-patience)"
+            self._end(sitting, failed(sitting.lesson, late))
 
     def _begin(self, lesson: Lesson) -> None:
         sitting = self._sitting = _Sitting(lesson, time.monotonic())

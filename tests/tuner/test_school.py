@@ -107,7 +107,7 @@ class Class:
     @property
     def forecast(self):
         """What is forecast of trial 0 for its first milestone."""
-        return self.adviser.forecaster.forecast(0, 2, target=4, delta=0.2)
+        return self.adviser.forecaster.forecast(0, 2, target=4, since=0, delta=0.2)
 
 
 @pytest.fixture
@@ -353,6 +353,41 @@ def test_who_is_late_is_given_up_and_not_heard(afar):
     afar.hear()
     assert len(afar.lessons) == 1
     assert afar.forecast is None
+
+
+def test_a_thread_that_waits_for_a_machine_elsewhere_for_ever_holds_no_lesson_up(
+    class_of, tmp_path
+):
+    import dask.config
+
+    gate = tmp_path / "gate"
+    room = class_of(Pupil("waits", str(gate), annealer="qpu"))  # nobody else can ask
+    room.train(5)
+    with dask.config.set({"daskhpo.lesson-patience": 1e-9}):
+        for given_up in range(3):
+            room.school.tick()
+            assert len(room.lessons) == given_up
+    assert [fact["step"] for fact in room.lessons] == [1, 2]
+    assert all("nothing came within" in fact["failed"] for fact in room.lessons)
+    gate.touch()
+    for _ in range(3):
+        room.hear()
+    assert [(fact["step"], "failed" in fact) for fact in room.lessons[2:]] == [(3, False)]
+
+
+def test_a_fit_that_asks_nobody_has_all_the_time_it_takes(class_of, tmp_path):
+    import dask.config
+
+    gate = tmp_path / "gate"
+    room = class_of(Pupil("waits", str(gate)))
+    room.train(5)
+    with dask.config.set({"daskhpo.lesson-patience": 1e-9}):
+        room.school.tick()
+        room.school.tick()
+        assert room.lessons == []
+        gate.touch()
+        room.hear()
+    assert [(fact["step"], "failed" in fact) for fact in room.lessons] == [(1, False)]
 
 
 def test_the_end_lets_go_of_what_is_under_way(afar):
