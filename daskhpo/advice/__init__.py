@@ -1,7 +1,8 @@
 """Advice: predictors in a running campaign, gated, calibrated and audited.
 
 A :class:`Forecaster` keeps curves and models, an :class:`Adviser` weighs what they say against
-what a trial has to reach. The :class:`~daskhpo.study.Study` introduces them to its scheduler.
+what a trial has to reach; a :class:`~daskhpo.advice.dialogue.Dialogue` introduces them to the
+scheduler of a :class:`~daskhpo.study.Study`.
 """
 
 from __future__ import annotations

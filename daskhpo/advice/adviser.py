@@ -11,7 +11,7 @@ Two looks on the way from milestone 8 to 16 of stopping ASHA, of which one in tw
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from daskhpo.advice.forecast import Forecast
 from daskhpo.advice.forecaster import Forecaster
+from daskhpo.advice.leaders import Leaders
 from daskhpo.exceptions import SchedulerError
 from daskhpo.predictors import Predictor, make_predictor, predictor_name
 from daskhpo.predictors.base import Array
@@ -49,6 +50,8 @@ class Advice:
         the forecast moved the trial's place among those that wait.
     delta : float
         The error rate in force.
+    caution : float
+        How many margins above the bar the forecast had to be for a doubt.
     end : Forecast, optional
         For the last step, once enough trials are complete.
     """
@@ -57,13 +60,14 @@ class Advice:
     bar: float
     heard: str
     delta: float
+    caution: float
     end: Forecast | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data: that of ``next`` with the rest beside it."""
         form = self.next.to_dict()
         form |= {"bar": self.bar if math.isfinite(self.bar) else None}
-        form |= {"heard": self.heard, "delta": self.delta}
+        form |= {"heard": self.heard, "delta": self.delta, "caution": self.caution}
         return form if self.end is None else form | {"end": self.end.to_dict()}
 
 
@@ -82,7 +86,7 @@ class Forecasts:
         return cls(Forecast.from_dict(rest), None if end is None else Forecast.from_dict(end))
 
 
-_OWN = ("bar", "heard", "delta", "end")
+_OWN = ("bar", "heard", "delta", "caution", "end")
 
 
 @dataclass(slots=True)
@@ -104,15 +108,23 @@ class Adviser:
     mode a trial that it advises to stop leaves its worker at once, and its forecast stands on the
     rung in its place, so that the bar for all others is what it would have been.
 
-    It looks at a trial up to ``looks`` times on the way to a milestone, evenly spread. The advice
-    is to stop if, at ``confirm`` looks in a row, the smallest value that can be expected there is
-    above the bar: the forecast less a margin that a share ``confirm * delta`` of such forecasts
-    exceeds. A single look may fall on a step where the curve jumps. There is no advice before
-    ``labels`` trials have come to a milestone, or while the predictor forecasts worse than the
-    last value less the median drop does, out of fold. For later milestones, to which fewer have
-    come, it is the median drop that is trusted, with margins of an earlier stretch. A share
-    ``audit`` of the stops, drawn at random, is not carried out: where those turn out wrong more
-    often than ``delta``, margins are widened.
+    It looks at a trial up to ``looks`` times on the way to a milestone, evenly spread. It doubts
+    the trial if the forecast is above the bar by more than a margin, which a share ``confirm *
+    delta`` of such forecasts exceeds. The advice is to stop after ``confirm`` looks in a row with
+    a doubt, for a single one may fall on a step where the curve jumps; or at once, if no curve
+    was ever forecast too high by as much. Margins are taken wider where those that lead today
+    would have been in danger, see :class:`~daskhpo.advice.leaders.Leaders`.
+
+    There is no advice before ``labels`` trials have come to a milestone, or while the predictor
+    forecasts worse than the last value less the median drop does, out of fold. For later
+    milestones, to which fewer have come, it is the median drop that is trusted, with margins of an
+    earlier stretch, see :func:`~daskhpo.advice.lessons.learn`. A share ``audit`` of the stops,
+    drawn at random, is not carried out: where those turn out wrong more often than ``delta``,
+    margins are widened.
+
+    Curves of earlier campaigns (:meth:`learn`) count as if they had come to their milestones in
+    this one: with enough of them there are forecasts from the first minute on. No more than 60 to
+    a milestone are learned from, the latest ones, so that those of this campaign take over.
 
     Parameters
     ----------
@@ -127,8 +139,8 @@ class Adviser:
     looks : int
         Decision points between two milestones, fewer where there are not so many steps; each has
         a model of its own.
-    confirm : int, optional
-        Looks in a row that have to say so before a trial is stopped; by default two, if there are.
+    confirm : int
+        Doubts in a row before a trial is stopped, where one is not enough.
     labels : int
         Curves needed before anything is said, at least 4.
     grace : int
@@ -168,7 +180,7 @@ class Adviser:
         delta: float = 0.1,
         audit: float = 0.05,
         looks: int = 15,
-        confirm: int | None = None,
+        confirm: int = 2,
         labels: int = 15,
         grace: int = 0,
         order: str = "value",
@@ -182,10 +194,7 @@ class Adviser:
             )
         _check(mode, delta, audit, order)
         check_integer("looks", looks)
-        confirm = min(2, looks) if confirm is None else confirm
         check_integer("confirm", confirm)
-        if confirm > looks:
-            raise SchedulerError(f"confirm={confirm}: must not be above looks={looks}")
         check_integer("labels", labels, least=4)
         check_integer("grace", grace, least=0)
         check_integer("seed", seed, least=0)
@@ -199,6 +208,7 @@ class Adviser:
         self.seed = seed
         self.forecaster = Forecaster(predictor, labels=labels)
         self.tally = Tally()
+        self.leaders = Leaders()
         self._looked: dict[int, int] = {}  # {trial: the last decision point that was used}
         # {trial: (milestone that the last look denied it, how many in a row did)}
         self._doubted: dict[int, tuple[int, int]] = {}
@@ -217,6 +227,13 @@ class Adviser:
         """
         return min(0.5, self.confirm * delta)
 
+    def learn(self, static: Array, steps: Sequence[int], values: Sequence[float]) -> None:
+        """Let models learn from a curve of an earlier campaign as from those of this one.
+
+        ``static`` are its encoded parameters, ``steps`` rise, ``values`` are minimised.
+        """
+        self.forecaster.remember(static, steps, values)
+
     def begin(self, number: int, static: Array) -> None:
         """Note what does not change while a trial trains: its encoded parameters."""
         self.forecaster.begin(number, static)
@@ -226,7 +243,9 @@ class Adviser:
         self.forecaster.observe(number, step, value)
 
     def settle(self, number: int, step: int, value: float, bar: Bar) -> None:
-        """See whether advice that was not followed was right: ``bar`` is that of the arrival."""
+        """Learn from who comes to a milestone: ``bar`` is that of the arrival."""
+        if step >= bar.milestone:
+            self.leaders.arrive(number, bar.milestone, value)
         if step < self.tally.open.get(number, math.inf):
             return
         del self.tally.open[number]
@@ -242,35 +261,38 @@ class Adviser:
         if point is None:
             return None
         delta, ask = self.share_of_a_look(self.delta_now), self.forecaster.forecast
-        coming = ask(number, point, target=bar.milestone, delta=delta)
+        coming = ask(number, point, target=bar.milestone, since=bar.since, delta=delta)
         end = None
         if bar.milestone < max_step:
-            end = ask(number, point, target=max_step, delta=delta)
+            end = ask(number, point, target=max_step, since=bar.since, delta=delta)
         return None if coming is None else Forecasts(coming, end)
 
     def advise(self, number: int, said: Forecasts, bar: Bar) -> Advice:
         """Weigh forecasts against the bar; notes what is done about it."""
-        self._looked[number] = said.next.step
-        milestone, times = self._doubted.pop(number, (0, 0))
+        coming, milestone = said.next, bar.milestone
+        self._looked[number] = coming.step
+        caution = self.leaders.caution(milestone)
+        self.leaders.look(number, milestone, coming.above(bar.value))
+        denied, times = self._doubted.pop(number, (0, 0))
         heard = ""
-        if said.next.open and said.next.at_best > bar.value:
-            times = times + 1 if milestone == bar.milestone else 1
-            self._doubted[number] = (bar.milestone, times)
-            sure = times >= self.confirm
-            heard = self._hear(number, bar.milestone) if sure else "doubted"
-        return Advice(said.next, bar.value, heard, self.delta_now, said.end)
+        if coming.open and coming.above(bar.value) > caution:
+            times = times + 1 if denied == milestone else 1
+            self._doubted[number] = (milestone, times)
+            sure = times >= self.confirm or coming.above(bar.value, worst=True) > caution
+            heard = self._hear(number, milestone) if sure else "doubted"
+        return Advice(coming, bar.value, heard, self.delta_now, caution, said.end)
 
     def outlook(self, number: int, step: int, bar: Bar) -> Forecasts | None:
         """Forecast the way beyond the milestone that the trial has come to, for its rank there."""
         if bar.after is None or step >= bar.after or bar.milestone < self.grace:
             return None
-        delta, ask = self.share_of_a_look(self.delta_now), self.forecaster.forecast
-        beyond = ask(number, bar.milestone, target=bar.after, delta=delta)
+        delta, here = self.share_of_a_look(self.delta_now), bar.milestone
+        beyond = self.forecaster.forecast(number, here, target=bar.after, since=here, delta=delta)
         return None if beyond is None else Forecasts(beyond)
 
     def rank(self, said: Forecasts) -> Advice:
         """The advice that such a forecast comes to: no stop, but a place among those that wait."""
-        return Advice(said.next, math.inf, "ranked", self.delta_now)
+        return Advice(said.next, math.inf, "ranked", self.delta_now, 1.0)
 
     def forget(self, number: int) -> None:
         """Note that a trial is over before its milestone: nobody learns if advice was right."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -34,6 +35,8 @@ class Forecast:
         model had not seen (split conformal prediction); the share is
         :meth:`~daskhpo.advice.Adviser.share_of_a_look`. ``value - margin`` is what the trial
         reaches at the best, with an error rate of about that.
+    worst : float
+        So much too high was one of them: none was more.
     labels : int
         How many curves to ``target`` it was learned from.
     error, baseline : float
@@ -45,9 +48,9 @@ class Forecast:
 
     Examples
     --------
-    >>> forecast = Forecast(5, 8, 0.42, 0.4, 0.05, labels=20, error=0.03, baseline=0.04)
-    >>> round(forecast.at_best, 2), forecast.open
-    (0.37, True)
+    >>> forecast = Forecast(5, 8, 0.42, 0.4, 0.05, 0.1, labels=20, error=0.03, baseline=0.04)
+    >>> round(forecast.above(0.32), 2), round(forecast.above(0.32, worst=True), 2), forecast.open
+    (2.0, 1.0, True)
     >>> Forecast.from_dict(forecast.to_dict()) == forecast
     True
     """
@@ -57,15 +60,21 @@ class Forecast:
     value: float
     simple: float
     margin: float
+    worst: float
     labels: int
     error: float
     baseline: float
     record: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def at_best(self) -> float:
-        """The smallest value that the trial can be expected to reach."""
-        return self.value - self.margin
+    def above(self, bar: float, *, worst: bool = False) -> float:
+        """How many margins it lies above a bar, or how many worst errors; 0 if it does not.
+
+        It is inf where every such forecast was too low, and nothing is left to doubt.
+        """
+        excess, margin = self.value - bar, self.worst if worst else self.margin
+        if excess <= 0.0:
+            return 0.0
+        return excess / margin if margin else math.inf
 
     @property
     def open(self) -> bool:
@@ -94,4 +103,4 @@ class Forecast:
         return cls(**own, record={k: v for k, v in form.items() if k not in _OWN})
 
 
-_OWN = ("step", "target", "value", "simple", "margin", "labels", "error", "baseline")
+_OWN = ("step", "target", "value", "simple", "margin", "worst", "labels", "error", "baseline")

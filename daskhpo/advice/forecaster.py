@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from daskhpo.advice.forecast import Forecast
-from daskhpo.advice.lessons import Learned, Lesson
+from daskhpo.advice.lessons import Learned, Lesson, Loan
 from daskhpo.exceptions import PredictorError
 from daskhpo.predictors import Predictor
 from daskhpo.predictors.base import Array
@@ -48,13 +48,14 @@ class Forecaster:
     >>> for number in range(15):
     ...     for step, value in enumerate([1.0, 0.5, 0.25], start=1):
     ...         forecaster.observe(number, step, value)
-    >>> forecaster.observe(15, 1, 2.0)
-    >>> forecaster.forecast(15, 1, target=3, delta=0.1) is None    # but now it knows of the wish
+    >>> forecaster.observe(15, 1, 0.875)
+    >>> wish = {"target": 3, "since": 0, "delta": 0.1}
+    >>> forecaster.forecast(15, 1, **wish) is None    # but now it knows of the wish
     True
     >>> for lesson in forecaster.due():
     ...     forecaster.take(learn(lesson))
-    >>> forecaster.forecast(15, 1, target=3, delta=0.1).value
-    1.25
+    >>> forecaster.forecast(15, 1, **wish).value
+    0.125
     """
 
     def __init__(self, predictor: Predictor, *, labels: int = 15) -> None:
@@ -63,16 +64,26 @@ class Forecaster:
         # {trial: (steps, values)}, 16 bytes a report
         self._curves: dict[int, tuple[array[int], array[float]]] = {}
         self._static: dict[int, Array] = {}
+        self._earlier = 0  # curves of earlier campaigns, which have the numbers -1, -2, ...
         self._arrived: dict[int, list[int]] = {}  # {target: trials that came to it, in order}
         self._targets: list[int] = []  # the keys of _arrived, rising
         self._learned: dict[tuple[int, int], Learned] = {}  # {(step, target): ...}
         # {(step, target): how many had come to the target when it was last handed out}
         self._asked: dict[tuple[int, int], int] = {}
-        self._wanted: dict[tuple[int, int], None] = {}  # those that are to be looked at by due()
+        # {(step, target): milestone before}, of those that are to be looked at by due()
+        self._wanted: dict[tuple[int, int], int] = {}
 
     def begin(self, number: int, static: Array) -> None:
         """Note what does not change while a trial trains."""
         self._static[number] = static
+
+    def remember(self, static: Array, steps: Sequence[int], values: Sequence[float]) -> None:
+        """Note a curve of an earlier campaign: a trial of its own, with a number below 0."""
+        number = -1 - self._earlier
+        self._earlier += 1
+        self.begin(number, static)
+        for step, value in zip(steps, values, strict=True):
+            self.observe(number, step, value)
 
     def observe(self, number: int, step: int, value: float) -> None:
         """Note a report: ``value``, minimised, at ``step``."""
@@ -85,13 +96,21 @@ class Forecaster:
                 break
             self._arrived[target].append(number)
 
-    def forecast(self, number: int, step: int, *, target: int, delta: float) -> Forecast | None:
+    def forecast(
+        self, number: int, step: int, *, target: int, since: int, delta: float
+    ) -> Forecast | None:
         """What a trial will have reached at ``target``, from its first ``step`` values.
+
+        Models know nothing beyond the curves that they have learned from, least of all how fast a
+        worse one catches up: where a curve lies above all of them, it is taken for one that does
+        not, and the forecast is what it may reach at the best.
 
         Parameters
         ----------
         number, step, target : int
             The trial has reported ``step`` or a later one.
+        since : int
+            The milestone that it comes from, at most ``step``; 0 for none.
         delta : float
             Error rate for which the margin is made.
 
@@ -102,13 +121,13 @@ class Forecaster:
             no finite number for this trial.
         """
         key = (step, target)
-        self._wanted[key] = None
+        self._wanted[key] = since
         learned = self._learned.get(key)
         if learned is None:
             return None
         assert learned.model is not None  # nothing else is taken
         static = self._static.get(number)
-        known = self._prefix(number, step)[None]
+        known = np.minimum(self._prefix(number, step), learned.ceiling)[None]
         try:
             told = learned.model.predict(known, None if static is None else static[None])
         except PredictorError:  # a curve that it cannot read must not end the campaign
@@ -122,6 +141,7 @@ class Forecaster:
             value,
             float(known[0, -1]) - learned.drop,
             learned.margin(delta),
+            learned.worst,
             learned.labels,
             learned.error,
             learned.baseline,
@@ -131,7 +151,7 @@ class Forecaster:
     def due(self) -> list[Lesson]:
         """What is to be learned now, of all that forecasts were wanted for; each is given once."""
         lessons = []
-        for key in self._wanted:
+        for key, since in self._wanted.items():
             labels, before = len(self._arrivals(key[1])), self._asked.get(key, 0)
             enough = before < self.labels <= labels  # for the predictor, at last
             if not enough and labels < max(FEW, GROWTH * before):
@@ -139,7 +159,7 @@ class Forecaster:
             lender = None if labels >= self.labels else self._lender(*key)
             if labels >= self.labels or lender is not None:
                 self._asked[key] = labels
-                lessons.append(self._lesson(*key, lender))
+                lessons.append(self._lesson(*key, since, lender))
         self._wanted.clear()
         return lessons
 
@@ -171,7 +191,7 @@ class Forecaster:
         ]
         return min(alike, key=lambda a: abs(a.step / a.target - where), default=None)
 
-    def _lesson(self, step: int, target: int, lender: Learned | None) -> Lesson:
+    def _lesson(self, step: int, target: int, since: int, lender: Learned | None) -> Lesson:
         arrived = self._arrivals(target)
         numbers = arrived[-MOST:]
         static = [self._static[n] for n in numbers if n in self._static]
@@ -182,16 +202,21 @@ class Forecaster:
             np.array([self._prefix(n, step) for n in numbers]),
             np.array([self._prefix(n, target)[-1] for n in numbers]),
             np.array(static) if len(static) == len(numbers) else None,
-            lender,
+            None if lender is None else Loan(lender, self._stretches(numbers, since, target)),
             len(arrived),
         )
+
+    def _stretches(self, numbers: Sequence[int], since: int, target: int) -> Array:
+        """The values (n, m) of trials from a milestone, or from their first step, to another."""
+        return np.array([self._prefix(n, target)[max(since, 1) - 1 :] for n in numbers])
 
     def _arrivals(self, target: int) -> Sequence[int]:
         """Trials that have come to a step; from the first question on they are kept."""
         if target not in self._arrived:
             bisect.insort(self._targets, target)
             reached = [n for n, (steps, _) in self._curves.items() if steps[-1] >= target]
-            self._arrived[target] = reached
+            # Thousands of earlier curves must not put off the day when new ones are learned from.
+            self._arrived[target] = reached[-MOST:]
         return self._arrived[target]
 
     def _prefix(self, number: int, step: int) -> Array:

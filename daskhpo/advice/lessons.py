@@ -15,7 +15,7 @@ from daskhpo.predictors import LastDrop, Predictor, record_of
 from daskhpo.predictors.base import Array
 from daskhpo.predictors.folds import out_of_fold
 
-__all__ = ["Learned", "Lesson", "learn"]
+__all__ = ["Learned", "Lesson", "Loan", "learn"]
 
 FOLDS = 5
 
@@ -36,9 +36,8 @@ class Lesson:
         Values at ``target``.
     static : array of shape (n, p), optional
         What does not change while a trial trains: its encoded hyperparameters.
-    lender : Learned, optional
-        Where there are too few curves to judge errors by: what was learned about the stretch
-        before, whose errors stand in.
+    loan : Loan, optional
+        Where there are too few curves to judge errors by: those of an earlier stretch.
     arrived : int
         How many trials had come to ``target``: of two lessons the one with more is the later.
     """
@@ -49,8 +48,29 @@ class Lesson:
     curves: Array
     targets: Array
     static: Array | None = None
-    lender: Learned | None = None
+    loan: Loan | None = None
     arrived: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loan:
+    """What stands in for errors of one's own while there are few curves.
+
+    Parameters
+    ----------
+    lender : Learned
+        What was learned about an earlier stretch, whose errors stand in.
+    stretches : array of shape (n, m)
+        Of the curves, all values on the way from the milestone before ``target`` to it.
+    """
+
+    lender: Learned
+    stretches: Array
+
+    def largest_drop(self, within: int) -> float:
+        """By how much one of the curves has fallen at most within so many steps, at any time."""
+        drops = self.stretches[:, :-within] - self.stretches[:, within:]
+        return float(drops.max())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +91,8 @@ class Learned:
         Mean absolute size of these, and of the same by the last value less the median drop.
     drop : float
         Median drop from the last known value to the target.
+    ceiling : array of shape (step,)
+        The largest value of any curve, at each step: beyond it nothing is known.
     record : mapping
         What the predictor tells of its fit; ``failed`` says why there is no model.
     """
@@ -83,8 +105,14 @@ class Learned:
     error: float = math.inf
     baseline: float = math.inf
     drop: float = 0.0
+    ceiling: Array | float = math.inf
     record: Mapping[str, Any] = field(default_factory=dict)
     arrived: int = 0
+
+    @property
+    def worst(self) -> float:
+        """The largest residual, at least 0; inf where there is none."""
+        return max(0.0, float(self.residuals[-1])) if len(self.residuals) else math.inf
 
     def margin(self, delta: float) -> float:
         """The residual that is exceeded with a probability of at most ``delta``; at least 0.
@@ -110,10 +138,12 @@ def learn(lesson: Lesson) -> Learned:
     It never raises for what lies in the curves or the annealer: a campaign goes on without
     forecasts then, and the record says why.
 
-    With a lender the predictor is given up for the median drop, and its own errors, leave-one-out,
-    are joined by those of the lender, none of which counts as smaller than the largest own one.
-    Curves flatten, so errors of an earlier stretch are, as a rule, too large: fewer stops, not
-    more wrong ones. Where curves are bent late, the own ones see it.
+    With a loan the predictor is given up for the median drop, and its own errors, leave-one-out,
+    are joined by those of the lender. Curves flatten, so errors of an earlier stretch are, as a
+    rule, too large: fewer stops, not more wrong ones. But some fall late and all at once, each at
+    another step (where the learning rate drops when nothing moves any more): what one of the few
+    has done at any time, the next one may still do. So no error counts as smaller than the largest
+    drop within as many steps as there are left, wherever in the stretch, less the median drop.
 
     Examples
     --------
@@ -122,8 +152,8 @@ def learn(lesson: Lesson) -> Learned:
     >>> learned.labels, round(learned.error, 6), learned.margin(0.1) < 1e-9
     (20, 0.0, True)
     """
-    if lesson.lender is not None:
-        return _borrow(lesson, lesson.lender)
+    if lesson.loan is not None:
+        return _borrow(lesson, lesson.loan)
     step, target, labels = lesson.step, lesson.target, len(lesson.targets)
     curves, targets, static = lesson.curves, lesson.targets, lesson.static
     try:
@@ -143,27 +173,29 @@ def learn(lesson: Lesson) -> Learned:
         error=float(np.abs(errors).mean()),
         baseline=float(np.abs(simple - targets).mean()),
         drop=LastDrop().fit(curves, targets).drop,
+        ceiling=curves.max(0),
         record=dict(record_of(model)),
         arrived=lesson.arrived,
     )
 
 
-def _borrow(lesson: Lesson, lender: Learned) -> Learned:
+def _borrow(lesson: Lesson, loan: Loan) -> Learned:
     """Learn the median drop; errors are those of the lender, at least as large as the own ones."""
-    labels = len(lesson.targets)
+    labels, lender = len(lesson.targets), loan.lender
     model = LastDrop().fit(lesson.curves, lesson.targets)
     simple = out_of_fold(LastDrop(), lesson.curves, lesson.targets, folds=labels)
     own = simple - lesson.targets
-    borrowed = np.maximum(lender.residuals, own.max())
+    least = max(own.max(), loan.largest_drop(lesson.target - lesson.step) - model.drop)
     return Learned(
         lesson.step,
         lesson.target,
         labels,
         model,
-        np.sort(np.concatenate([own, borrowed])),
+        np.sort(np.maximum(np.concatenate([own, lender.residuals]), least)),
         error=lender.baseline,
         baseline=lender.baseline,
         drop=model.drop,
+        ceiling=lesson.curves.max(0),
         record={"errors_of": lender.target},
         arrived=lesson.arrived,
     )

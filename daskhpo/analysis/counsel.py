@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from daskhpo.advice import Forecasts
 from daskhpo.campaign import Campaign
 from daskhpo.study import Study
 from daskhpo.trial import Decision, Fact
@@ -21,6 +22,7 @@ _BACKENDS = {  # {what trained a support vector machine: in words}; only one of 
     "qpu": "a quantum annealer",
     "leap-hybrid": "a hybrid service",
 }
+_NEAR = "those that lead today came near to being stopped"  # why margins are wider
 
 
 def forecaster(predictor: str, advice: Mapping[str, Any]) -> str:
@@ -81,7 +83,8 @@ class Counsel:
         self._settled = (0, 0)  # advice not followed that was seen through, and the wrong one of it
         self._spared = 0  # where it was first advised to stop, and went on; 0: it was not
         self._step = 0  # its last report
-        self._silent = 0  # milestone for which the last look had no objection; 0: it had one
+        # What the last look had no objection to: (milestone, whether but for those that lead).
+        self._silent: tuple[int, bool] | None = None
 
     def hear(self, fact: Fact) -> list[str]:
         """Take in a fact of the campaign; returns what there is to say of a report of the trial."""
@@ -106,9 +109,9 @@ class Counsel:
 
     def _repeats(self, advice: Mapping[str, Any]) -> bool:
         """Whether the look before, on the same stretch, had no objection either."""
-        silent = advice["target"] if advice["heard"] == "" else 0
+        silent = (advice["target"], _held_back(advice)) if advice["heard"] == "" else None
         before, self._silent = self._silent, silent
-        return silent > 0 and silent == before
+        return silent is not None and silent == before
 
     def _learn(self, fact: Fact) -> None:
         key = (fact["step"], fact["target"])
@@ -189,9 +192,17 @@ class Counsel:
     def _at_best(self, advice: Mapping[str, Any]) -> str:
         """What the trial may reach, for all that is known of such forecasts."""
         assert self._adviser is not None  # whose advice it is
-        best = number(self._sign * (advice["value"] - advice["margin"]))
-        share = self._adviser.share_of_a_look(advice["delta"])
-        return f", at best {best} but for {100 * share:.3g}% of such forecasts"
+        caution, one_look = advice["caution"], _above(advice, worst=True) > advice["caution"]
+        wider = "" if caution == 1.0 else f"{caution:.3g} times "
+        if one_look:
+            basis = f"by {wider}the largest error so far"
+        else:
+            share = self._adviser.share_of_a_look(advice["delta"])
+            basis = f"but for {100 * share:.3g}% of such forecasts"
+            basis += wider and f", with margins {wider}as wide"
+        margin = caution * advice["worst" if one_look else "margin"]
+        best = number(self._sign * (advice["value"] - margin))
+        return f", at best {best} {basis}" + (wider and f" since {_NEAR}")
 
     def _needed(self, advice: Mapping[str, Any]) -> str:
         if advice["bar"] is None:
@@ -213,6 +224,17 @@ class Counsel:
         return f"({basis})"
 
 
+def _above(advice: Mapping[str, Any], *, worst: bool = False) -> float:
+    """How many margins a forecast is above the bar, or how many worst errors."""
+    bar = math.inf if advice["bar"] is None else advice["bar"]
+    return Forecasts.from_dict(advice).next.above(bar, worst=worst)
+
+
+def _held_back(advice: Mapping[str, Any]) -> bool:
+    """Whether there would be a doubt but for those that lead; of a forecast that led to none."""
+    return Forecasts.from_dict(advice).next.open and _above(advice) > 1.0
+
+
 def _silence(advice: Mapping[str, Any]) -> str:
     """Why a forecast led to no advice."""
     if advice["error"] > advice["baseline"]:
@@ -223,4 +245,9 @@ def _silence(advice: Mapping[str, Any]) -> str:
         )
     if math.isinf(advice["margin"]):
         return f"no advice, since {advice['labels']} curves are too few to say how far it may err"
-    return "no objection"
+    if not _held_back(advice):
+        return "no objection"
+    if math.isinf(advice["caution"]):
+        return "no advice, since one that leads today would have been stopped by it"
+    wider = f"margins are {advice['caution']:.3g} times as wide"
+    return f"it would be doubted, but {_NEAR}, so that {wider}"

@@ -22,16 +22,18 @@ class Prompt(Forecaster):
     >>> for number in range(5):
     ...     for step in (1, 2) if number < 4 else (1,):
     ...         prompt.observe(number, step, 1 / step)
-    >>> prompt.forecast(4, 1, target=2, delta=0.2).value
+    >>> prompt.forecast(4, 1, target=2, since=0, delta=0.2).value
     0.5
     """
 
     def __init__(self, like: Forecaster) -> None:
         super().__init__(like.predictor, labels=like.labels)
 
-    def forecast(self, number: int, step: int, *, target: int, delta: float) -> Forecast | None:
+    def forecast(
+        self, number: int, step: int, *, target: int, since: int, delta: float
+    ) -> Forecast | None:
         """Fit what is wanted, then forecast."""
-        self._wanted[step, target] = None
+        self._wanted[step, target] = since
         for lesson in self.due():
             self.take(learn(lesson))
-        return super().forecast(number, step, target=target, delta=delta)
+        return super().forecast(number, step, target=target, since=since, delta=delta)

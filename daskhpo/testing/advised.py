@@ -17,12 +17,15 @@ from daskhpo.trial import Decision, Fact
 
 __all__ = ["AdvisedSuite", "Guesses"]
 
+SHARES = (0.02, 0.88, 0.1)  # of guesses without a margin, with one, and with an infinite one
+
 
 class Guesses(Forecaster):
     """Forecasts that are drawn at random: a function of trial, step and target alone.
 
-    Some are missing, some have an infinite margin, of some the gate is closed. As studies with
-    the same guesses are told the same, they can be compared.
+    Those of one trial are alike. Some are missing, some have an infinite margin and a few none, of
+    some the gate is closed. As studies with the same guesses are told the same, they can be
+    compared.
 
     Parameters
     ----------
@@ -34,8 +37,8 @@ class Guesses(Forecaster):
     Examples
     --------
     >>> guesses = Guesses(seed=1)
-    >>> forecast = guesses.forecast(0, 3, target=4, delta=0.1)
-    >>> forecast == Guesses(seed=1).forecast(0, 3, target=4, delta=0.1)
+    >>> wish = {"target": 4, "since": 2, "delta": 0.2}
+    >>> guesses.forecast(0, 3, **wish) == Guesses(seed=1).forecast(0, 3, **wish)
     True
     """
 
@@ -44,16 +47,22 @@ class Guesses(Forecaster):
         self.largest = largest
         self.seed = seed
 
-    def forecast(self, number: int, step: int, *, target: int, delta: float) -> Forecast | None:
+    def forecast(
+        self, number: int, step: int, *, target: int, since: int, delta: float
+    ) -> Forecast | None:
         """Guess what a trial will have reached at ``target``, or nothing."""
         rng = np.random.default_rng([self.seed, number, step, target])
         if rng.random() < 0.2:
             return None
-        value, simple = (self.largest * rng.random(2)).tolist()
-        margin = float(rng.choice([0.0, 0.1 * abs(self.largest), math.inf], p=[0.6, 0.3, 0.1]))
+        near, simple = rng.random(2).tolist()
+        value = 0.9 * float(np.random.default_rng([self.seed, number]).random()) + 0.1 * near
+        margin = float(rng.choice([0.0, rng.uniform(0.05, 0.25), math.inf], p=SHARES))
+        worst = margin * float(rng.uniform(1, 2))
         error, baseline = float(rng.uniform(0, 1.25)), 1.0
         labels = int(rng.integers(4, 60))
-        return Forecast(step, target, value, simple, margin, labels, error, baseline)
+        value, simple = self.largest * value, self.largest * simple
+        margin, worst = abs(self.largest) * margin, abs(self.largest) * worst
+        return Forecast(step, target, value, simple, margin, worst, labels, error, baseline)
 
 
 class AdvisedSuite(SchedulerSuite):
@@ -129,5 +138,7 @@ class AdvisedSuite(SchedulerSuite):
 class _Mute(Forecaster):
     """Must not be asked."""
 
-    def forecast(self, number: int, step: int, *, target: int, delta: float) -> Forecast | None:
+    def forecast(
+        self, number: int, step: int, *, target: int, since: int, delta: float
+    ) -> Forecast | None:
         raise AssertionError("a replay asked for a forecast")

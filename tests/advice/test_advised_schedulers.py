@@ -17,7 +17,7 @@ class TestPromotionByForecast(AdvisedSuite):
         return ASHA(max_step=27, eta=3)
 
     def adviser(self):
-        adviser = Adviser("last_drop", mode="obey", order="forecast")
+        adviser = Adviser("last_drop", mode="obey", audit=0.25, order="forecast")
         adviser.forecaster = Guesses()
         return adviser
 

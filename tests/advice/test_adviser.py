@@ -23,8 +23,8 @@ LINE = Space(x=Float(0.0, 1.0))
 class Says:
     """A forecaster that says the same of everybody, and remembers who asked what."""
 
-    def __init__(self, value=0.9, *, margin=0.1, error=0.0):
-        self.value, self.margin, self.error = value, margin, error
+    def __init__(self, value=0.9, *, margin=0.1, worst=1.0, error=0.0):
+        self.value, self.margin, self.worst, self.error = value, margin, worst, error
         self.asked = []  # (number, step, target)
         self.seen = []  # (number, step, value)
 
@@ -34,11 +34,12 @@ class Says:
     def observe(self, number, step, value):
         self.seen.append((number, step, value))
 
-    def forecast(self, number, step, *, target, delta):
+    def forecast(self, number, step, *, target, since, delta):
         self.asked.append((number, step, target))
         if self.value is None:
             return None
-        return Forecast(step, target, self.value, 1.0, self.margin, 20, self.error, 1.0)
+        wrong = {"margin": self.margin, "worst": self.worst, "error": self.error}
+        return Forecast(step, target, self.value, 1.0, **wrong, labels=20, baseline=1.0)
 
 
 def new(says=None, **settings):
@@ -51,8 +52,8 @@ def new(says=None, **settings):
 
 def advise(adviser, number, bar, *, step=None):
     step = bar.since + 1 if step is None else step
-    said = Forecasts(adviser.forecaster.forecast(number, step, target=bar.milestone, delta=0.1))
-    return adviser.advise(number, said, bar)
+    wish = {"target": bar.milestone, "since": bar.since, "delta": 0.1}
+    return adviser.advise(number, Forecasts(adviser.forecaster.forecast(number, step, **wish)), bar)
 
 
 # ---------------------------------------------------------------------- decision points
@@ -203,9 +204,10 @@ def test_the_error_rate_in_force_falls_where_stops_are_wrong_and_never_exceeds_w
     adviser = new(audit=1.0, delta=delta)
     rng = np.random.default_rng(1)
     for number in range(200):
+        assert advise(adviser, number, Bar(8, 16, 0.5)).heard == "audited"
+    for number in range(200):
         before = adviser.delta_now
         assert 0 < before <= delta
-        advise(adviser, number, Bar(8, 16, 0.5))
         wrong = bool(rng.random() < 0.6)
         adviser.settle(number, 16, 0.4 if wrong else 0.6, Bar(8, 16, 0.5))
         assert adviser.delta_now < before if wrong else adviser.delta_now >= before
@@ -346,6 +348,8 @@ def test_a_trial_that_is_past_the_way_beyond_is_not_moved_by_it():
         ("audit", None, "between 0 and 1"),
         ("looks", 0, "at least 1"),
         ("looks", 1.5, "at least 1"),
+        ("confirm", 0, "at least 1"),
+        ("confirm", None, "at least 1"),
         ("labels", 3, "at least 4"),
         ("grace", -1, "at least 0"),
         ("seed", -1, "at least 0"),
@@ -425,26 +429,96 @@ def test_a_doubt_does_not_outlive_its_milestone():
     assert hear(adviser, 0.9, bar=Bar(16, 32, 0.5)) == ["doubted"]
 
 
-def test_by_default_two_have_to_say_so_where_there_are_two():
-    assert Adviser("last_drop").confirm == 2
-    assert Adviser("last_drop", looks=1).confirm == 1
-
-
-def test_more_looks_in_a_row_than_there_are_is_refused():
-    with pytest.raises(SchedulerError, match=r"confirm=3: must not be above looks=2"):
-        Adviser("last_drop", looks=2, confirm=3)
+@pytest.mark.parametrize("looks", [1, 2, 15])
+def test_by_default_it_takes_two_doubts_however_many_looks_there_are(looks):
+    adviser = Adviser("last_drop", mode="obey", audit=0.0, looks=looks)
+    assert adviser.confirm == 2
+    assert hear(adviser, *[0.9] * looks, bar=Bar(0, 16, 0.5))[:2] == ["doubted", "obeyed"][:looks]
 
 
 @pytest.mark.parametrize(("confirm", "asked"), [(1, 0.1), (2, 0.2), (9, 0.5)])
 def test_each_of_several_looks_may_be_wrong_as_many_times_more_often(confirm, asked):
     adviser = new(looks=9, confirm=confirm)
-    deltas = []
-
-    class Listens(Says):
-        def forecast(self, number, step, *, target, delta):
-            deltas.append(delta)
-            return super().forecast(number, step, target=target, delta=delta)
-
-    adviser.forecaster = Listens()
+    adviser.forecaster = listens = Listens()
     adviser.forecasts(0, 1, Bar(0, 10, 0.5), 100)
-    assert set(deltas) == {asked}
+    assert {wish["delta"] for wish in listens.wishes} == {asked}
+
+
+class Listens(Says):
+    """Remembers all that it is asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.wishes = []
+
+    def forecast(self, number, step, **wish):
+        self.wishes.append(wish)
+        return super().forecast(number, step, **wish)
+
+
+def test_whoever_is_asked_is_told_where_the_trial_comes_from():
+    adviser = new(listens := Listens())
+    adviser.forecasts(0, 12, Bar(8, 16, 0.5), 64)
+    adviser.outlook(1, 16, Bar(8, 16, 0.5, 32))
+    asked = [(wish["since"], wish["target"]) for wish in listens.wishes]
+    assert asked == [(8, 16), (8, 64), (16, 32)]
+
+
+# ---------------------------------------------------------------------- the stop rule
+
+
+@pytest.mark.parametrize(
+    ("worst", "heard"), [(0.3, ["obeyed"]), (0.5, ["doubted", "obeyed"]), (math.inf, ["doubted"])]
+)
+def test_one_look_is_enough_beyond_the_worst_error(worst, heard):
+    adviser = new(Says(0.9, worst=worst), confirm=2)
+    for step, word in enumerate(heard, start=9):
+        assert advise(adviser, 0, Bar(8, 16, 0.5), step=step).heard == word
+
+
+def test_with_one_look_only_the_worst_error_stops_anybody():
+    assert advise(new(Says(0.9, worst=0.3), looks=1, confirm=2), 0, Bar(8, 16, 0.5)).heard
+    doubted = new(Says(0.9, worst=0.5), looks=1, confirm=2)
+    assert advise(doubted, 0, Bar(8, 16, 0.5)).heard == "doubted"
+    assert doubted.tally.obeyed == 0
+
+
+def led(adviser, nearest, *, milestone=16):
+    """Somebody leads who was above the bar by so many margins."""
+    adviser.leaders.look(99, milestone, nearest)
+    adviser.leaders.arrive(99, milestone, 0.1)
+    return adviser
+
+
+@pytest.mark.parametrize(
+    ("margin", "worst", "heard"),
+    [
+        (0.25, 0.25, ""),  # 0.4 above the bar, but not two margins
+        (0.15, 0.25, "doubted"),  # two margins, but not two worst errors
+        (0.15, 0.15, "obeyed"),
+    ],
+)
+def test_who_leads_widens_the_margin_and_the_worst_error(margin, worst, heard):
+    assert advise(new(Says(margin=margin, worst=worst), confirm=2), 0, Bar(8, 16, 0.5)).heard
+    adviser = led(new(Says(margin=margin, worst=worst), confirm=2), 0.5)
+    advice = advise(adviser, 0, Bar(8, 16, 0.5))
+    assert (advice.heard, advice.caution) == (heard, 2.0)
+
+
+def test_where_one_that_leads_would_have_been_stopped_for_sure_nobody_is():
+    adviser = led(new(Says(1e300, margin=0.0, worst=0.0)), math.inf)
+    advice = advise(adviser, 0, Bar(8, 16, 0.5))
+    assert (advice.heard, advice.caution) == ("", math.inf)
+    assert advise(adviser, 0, Bar(16, 32, 0.5)).heard == "obeyed", "that is another stretch"
+
+
+def test_looks_of_those_that_come_to_lead_are_what_counts():
+    adviser, bar = new(Says(0.6, margin=0.2)), Bar(8, 16, 0.5)
+    assert advise(adviser, 0, bar).caution == 1.0
+    adviser.settle(0, 15, 0.1, bar)
+    assert advise(adviser, 1, bar).caution == 1.0, "it has not come to its milestone as yet"
+    adviser.settle(0, 16, 0.1, bar)
+    assert advise(adviser, 1, bar).caution == pytest.approx(2.0)  # half a margin above the bar
+    adviser.settle(2, 17, 0.05, bar)
+    adviser.settle(1, 16, 0.2, bar)
+    assert advise(adviser, 3, bar).caution == pytest.approx(2.0)

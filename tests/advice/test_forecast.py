@@ -18,7 +18,7 @@ forecasts = st.builds(
     Forecast,
     st.integers(1, 99),
     st.integers(2, 100),
-    *[numbers] * 3,
+    *[numbers] * 4,
     st.integers(3, 60),
     *[numbers] * 2,
     st.dictionaries(
@@ -28,7 +28,7 @@ forecasts = st.builds(
 
 
 def forecast(**changes):
-    plain = Forecast(5, 8, 0.5, 0.4, 0.05, labels=20, error=0.03, baseline=0.04)
+    plain = Forecast(5, 8, 0.5, 0.4, 0.05, 0.1, labels=20, error=0.03, baseline=0.04)
     return dataclasses.replace(plain, **changes)
 
 
@@ -39,17 +39,17 @@ def test_its_plain_form_leads_back_to_it(given):
 
 
 @settings(deadline=None)
-@given(forecasts, st.none() | forecasts, numbers)
-def test_advice_survives_the_journal_whatever_is_infinite(coming, end, bar):
-    advice = Advice(coming, bar, "audited", 0.1, end)
+@given(forecasts, st.none() | forecasts, numbers, st.floats(1.0))
+def test_advice_survives_the_journal_whatever_is_infinite(coming, end, bar, caution):
+    advice = Advice(coming, bar, "audited", 0.1, caution, end)
     line = encode_line({"kind": "reported", "advice": advice.to_dict()}, seq=1, t=0.0)
     read = decode_line(line[:-1])["advice"]
     assert Forecasts.from_dict(read) == Forecasts(coming, end)
-    assert (read["heard"], read["delta"]) == ("audited", 0.1)
+    assert (read["heard"], read["delta"], read["caution"]) == ("audited", 0.1, caution)
 
 
 def test_a_bar_that_everybody_passes_is_none():
-    assert Advice(forecast(), math.inf, "", 0.1).to_dict()["bar"] is None
+    assert Advice(forecast(), math.inf, "", 0.1, 1.0).to_dict()["bar"] is None
 
 
 def test_a_record_never_hides_what_was_forecast():
@@ -57,9 +57,18 @@ def test_a_record_never_hides_what_was_forecast():
     assert odd.to_dict() == forecast().to_dict()
 
 
-def test_the_best_to_be_expected_is_the_margin_below():
-    assert forecast().at_best == pytest.approx(0.45)
-    assert forecast(margin=math.inf).at_best == -math.inf
+@pytest.mark.parametrize(("bar", "margins"), [(0.45, 1.0), (0.4, 2.0), (0.5, 0.0), (0.6, 0.0)])
+def test_how_far_it_is_above_a_bar_is_told_in_margins_or_in_worst_errors(bar, margins):
+    assert forecast().above(bar) == pytest.approx(margins)
+    assert forecast().above(bar, worst=True) == pytest.approx(margins / 2)
+
+
+@pytest.mark.parametrize(("wrong", "worst"), [("margin", False), ("worst", True)])
+def test_an_infinite_margin_is_never_exceeded_and_none_at_once(wrong, worst):
+    assert forecast(**{wrong: math.inf}).above(-1e300, worst=worst) == 0.0
+    assert forecast(**{wrong: 0.0}).above(0.499, worst=worst) == math.inf
+    assert forecast(**{wrong: 0.0}).above(0.5, worst=worst) == 0.0
+    assert forecast(**{wrong: 0.0}).above(math.inf, worst=worst) == 0.0
 
 
 @pytest.mark.parametrize(("error", "is_open"), [(0.03, True), (0.04, True), (0.05, False)])
@@ -78,6 +87,7 @@ def test_what_a_forecast_adds_to_a_rank_grows_with_how_much_better_it_is_than_th
 
 
 def test_advice_is_json_data():
-    form = Advice(forecast(record={"backend_used": None}), 0.4, "obeyed", 0.1, forecast()).to_dict()
+    coming = forecast(record={"backend_used": None})
+    form = Advice(coming, 0.4, "obeyed", 0.1, 1.0, forecast()).to_dict()
     assert json.loads(json.dumps(form)) == form
     assert form["end"] == forecast().to_dict()

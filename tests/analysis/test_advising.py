@@ -14,10 +14,10 @@ from daskhpo.analysis.summary import summary
 from daskhpo.cli import main
 
 SCHEDULER = {"type": "asha", "max_step": 8, "min_step": 4, "eta": 2, "mode": "stop"}
-ADVICE = {"mode": "obey", "labels": 4, "delta": 0.2, "looks": 1}
-GOOD = [[start - 0.1 * step for step in range(8)] for start in (1, 2, 3, 4, 5)]
-BAD = [9 - 0.1 * step for step in range(8)]
-TURNING = [*BAD[:3], *[0.1] * 5]  # it is forecast to be bad, and gets good
+ADVICE = {"mode": "obey", "labels": 4, "delta": 0.2, "looks": 1, "confirm": 1}
+GOOD = [[start - 0.1 * step for step in range(8)] for start in (1, 2, 3, 5, 4, 0.5, 1.5)]
+BAD = [4.9 - 0.1 * step for step in range(8)]
+TURNING = [*BAD[:3], 0.1, *[-0.5] * 4]  # it is forecast to be bad, and gets good
 
 
 def campaign(make, **advice):

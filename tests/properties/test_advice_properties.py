@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -65,16 +67,16 @@ executions = st.fixed_dictionaries(
 class Mute(Forecaster):
     """Must not be asked."""
 
-    def forecast(self, number, step, *, target, delta):
+    def forecast(self, number, step, *, target, since, delta):
         raise AssertionError("a replay asked for a forecast")
 
 
 class Closed(Guesses):
     """Its gate is."""
 
-    def forecast(self, number, step, *, target, delta):
-        guess = super().forecast(number, step, target=target, delta=delta)
-        return guess and Forecast(**{**guess.to_dict(), "margin": 0.0, "error": 2.0})
+    def forecast(self, number, step, **wish):
+        guess = super().forecast(number, step, **wish)
+        return guess and replace(guess, margin=0.01, worst=0.01, error=2.0)
 
 
 class Oracle(Forecaster):
@@ -84,9 +86,9 @@ class Oracle(Forecaster):
         super().__init__(LastDrop())
         self.curves = curves
 
-    def forecast(self, number, step, *, target, delta):
+    def forecast(self, number, step, *, target, since, delta):
         value = float(self.curves[number, target - 1])
-        return Forecast(step, target, value, value, 0.0, labels=99, error=0.0, baseline=1.0)
+        return Forecast(step, target, value, value, 0.0, 0.0, labels=99, error=0.0, baseline=1.0)
 
 
 def new_study(form, advice, execution, emit=None):
@@ -167,7 +169,7 @@ def replayed(form, advice, execution, facts):
     def compare(fact, emitted):
         assert plain(emitted) == plain([fact])
 
-    with mock.patch("daskhpo.study.compare", compare):
+    with mock.patch("daskhpo.facts.compare", compare):
         return study.replay(facts)
 
 
@@ -183,6 +185,7 @@ def test_the_facts_lead_to_the_same_place_and_the_same_facts_without_any_model(
     again = replayed(form, advice, execution, facts)
     assert standing(again) == standing(study)
     assert again.adviser.delta_now == study.adviser.delta_now
+    assert cautions(again) == cautions(study)
     told = []
     for each in (study, again):
         told.append([])
@@ -205,6 +208,25 @@ def test_executions_are_such_that_trials_are_cut_audited_and_ranked_by_what_was_
             for fact in facts:
                 heard[fact.get("advice", {}).get("heard")] += 1
     assert min(heard[word] for word in ("", "obeyed", "audited", "ranked")) >= 10, heard
+
+
+def cautions(study):
+    """How many margins above the bar a forecast for each milestone has to be."""
+    caution = study.adviser.leaders.caution
+    return [caution(milestone) for milestone in range(1, study.scheduler.max_step + 1)]
+
+
+def test_executions_are_such_that_those_that_lead_make_the_adviser_careful():
+    cautious = defaultdict(int)
+    form = {"type": "asha", "max_step": 32, "min_step": 4, "eta": 2, "mode": "stop"}
+    advice = {"mode": "obey", "delta": 0.5, "audit": 0.3, "looks": 3, "labels": 4}
+    for seed in range(10):
+        execution = {"direction": "min", "workers": 4, "trials": 25, "mishaps": 5, "seed": seed}
+        for diligence in (None, 0.7):
+            _, facts = rehearse(form, advice, execution, diligence=diligence)
+            said = [fact["advice"] for fact in facts if "advice" in fact]
+            cautious[diligence] += sum(1 < each["caution"] < math.inf for each in said)
+    assert min(cautious.values()) >= 10, cautious
 
 
 # ---------------------------------------------------------------------- never more than without

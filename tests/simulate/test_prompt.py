@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from daskhpo.advice import Adviser, Forecaster
 from daskhpo.predictors import LastDrop
@@ -18,21 +19,33 @@ def observe(forecaster, numbers, steps):
 
 def test_whoever_asks_has_an_answer_as_soon_as_there_are_enough_curves():
     prompt = Prompt(Forecaster(LastDrop(), labels=4))
-    observe(prompt, [9], 2)
-    for number in range(4):
-        assert prompt.forecast(9, 2, target=4, delta=0.2) is None
+    observe(prompt, [2], 2)
+    for number in (0, 1, 3, 4):
+        assert prompt.forecast(2, 2, target=4, since=0, delta=0.2) is None
         observe(prompt, [number], 4)
-    assert prompt.forecast(9, 2, target=4, delta=0.2).value == 9.25
+    assert prompt.forecast(2, 2, target=4, since=0, delta=0.2).value == 2.25
 
 
 def test_it_learns_again_when_curves_have_come():
     prompt = Prompt(Forecaster(LastDrop(), labels=4))
     observe(prompt, range(4), 4)
-    assert prompt.forecast(0, 2, target=4, delta=0.2).labels == 4
+    assert prompt.forecast(0, 2, target=4, since=0, delta=0.2).labels == 4
     observe(prompt, [4], 4)
-    assert prompt.forecast(0, 2, target=4, delta=0.2).labels == 5
+    assert prompt.forecast(0, 2, target=4, since=0, delta=0.2).labels == 5
     observe(prompt, [5], 4)
-    assert prompt.forecast(0, 2, target=4, delta=0.2).labels == 5
+    assert prompt.forecast(0, 2, target=4, since=0, delta=0.2).labels == 5
+
+
+@pytest.mark.parametrize(("since", "largest"), [(8, 1 / 8), (0, 1 - 1 / 5)])
+def test_what_a_curve_may_still_do_is_learned_from_the_way_that_the_trial_is_on(since, largest):
+    prompt = Prompt(Forecaster(LastDrop(), labels=4))
+    observe(prompt, range(4), 8)
+    assert prompt.forecast(0, 6, target=8, since=4, delta=0.2).labels == 4
+    for number in range(3):
+        for step in range(9, 17):
+            prompt.observe(number, step, number)
+    said = prompt.forecast(0, 12, target=16, since=since, delta=0.2)
+    assert (said.labels, said.worst) == (3, pytest.approx(largest))  # within four steps
 
 
 def problem():

@@ -14,7 +14,7 @@ from daskhpo.simulate.choosing import make_adviser
 from daskhpo.simulate.spread import ADVISED, QUANTITIES, spread
 
 FALLING = np.linspace(1.0, 0.3, 8)
-OBEY = "obey(labels=4, delta=0.2, audit=0, looks=1)"
+OBEY = "obey(labels=4, delta=0.2, audit=0, looks=1, confirm=1)"
 STOPPING = "asha(mode=stop, min_step=4, eta=2)"
 
 
@@ -62,7 +62,7 @@ def test_a_stop_before_the_end_is_measured_at_the_end():
 
 
 def test_a_trial_that_is_stopped_twice_counts_once():
-    given = random_problem(rows=40, steps=16)
+    given = random_problem(rows=80, steps=16)
     adviser = make_adviser(
         "last_drop", "obey(labels=4, delta=0.4, audit=0, looks=3, confirm=1)", seed=0
     )
